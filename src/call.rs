@@ -1,0 +1,128 @@
+//! What is being asked, and by whom?
+//!
+//! The nouns of the domain. A [`Call`] is immutable once parsed.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::json::{Digest, Map, Value};
+
+/// How much harm a call can do. Never lowered by what a server says of itself.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// Reversible and limited.
+    Low,
+    /// Visible to customers, or moderate spend.
+    Medium,
+    /// Irreversible, large or regulated; also what nobody classified.
+    #[default]
+    High,
+}
+
+impl Tier {
+    /// The name in config, policy, metrics and record.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+}
+
+/// What was decided of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Effect {
+    /// Forward it.
+    Allow,
+    /// Wait until people sign it.
+    Hold,
+    /// Refuse it.
+    Deny,
+}
+
+impl Effect {
+    /// The name in policy, metrics and record.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Hold => "hold",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+/// The front end that a call came in by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Door {
+    /// MCP over streamable HTTP.
+    Mcp,
+}
+
+/// The authenticated identity that calls.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Agent {
+    /// Its name in policy, record and metrics.
+    pub id: Arc<str>,
+    /// Groups the operator, or the token's issuer, put it in.
+    pub groups: Vec<String>,
+    /// What the issuer of its token says of it; empty for static tokens.
+    pub claims: Map<String, Value>,
+}
+
+/// What the agent merely says of a call. Never proof of anything.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Claimed {
+    /// On whose behalf.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The workflow it is part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<String>,
+    /// The step of that workflow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// How sure the agent says it is, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
+    /// Why, in its own words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Links it offers as evidence.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<String>,
+}
+
+/// One call, complete and immutable.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Unique for each arrival (UUID v7).
+    pub id: uuid::Uuid,
+    /// SHA-256 over RFC 8785 canonical JSON of (agent, server, tool, definition digest, arguments).
+    pub hash: Digest,
+    /// How it came in.
+    pub door: Door,
+    /// Who calls.
+    pub agent: Arc<Agent>,
+    /// The configured name of the server.
+    pub server: Arc<str>,
+    /// The MCP method, such as `tools/call` or `resources/read`.
+    pub method: &'static str,
+    /// The tool's name; for a method that is not `tools/call`, the method itself.
+    pub tool: Arc<str>,
+    /// What the tool gets: `params.arguments`, or all of `params` (without `_meta`) for other methods.
+    pub arguments: Value,
+    /// What the agent says of it.
+    pub claimed: Claimed,
+    /// The transport session, where there is one.
+    pub session: Option<Arc<str>>,
+    /// When the gate had read it.
+    pub received_at: SystemTime,
+}

@@ -1,0 +1,90 @@
+//! What exactly did they send?
+//!
+//! One strict parse, after which nobody re-checks.
+
+pub use serde_json::{Map, Value};
+
+/// SHA-256 of something canonical; prints as `sha256:<hex>`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(pub [u8; 32]);
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "sha256:{}", hex::encode(self.0))
+    }
+}
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl serde::Serialize for Digest {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Why a text is not the JSON that the gate reads, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} at byte {at}")]
+pub struct Fault {
+    /// What is wrong.
+    pub kind: FaultKind,
+    /// Byte offset into the text.
+    pub at: usize,
+}
+
+/// What can be wrong with a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FaultKind {
+    /// Not JSON (RFC 8259).
+    #[error("invalid JSON")]
+    Syntax,
+    /// Not UTF-8, or a lone surrogate.
+    #[error("text that is not Unicode")]
+    Text,
+    /// An object names a key twice.
+    #[error("a key that stands twice in one object")]
+    DuplicateKey,
+    /// Deeper than the limit.
+    #[error("nesting deeper than the limit")]
+    Depth,
+    /// Longer, or of more values, than the limit.
+    #[error("more than the size limit")]
+    Size,
+    /// A number that would not come out of every parser as it went in.
+    #[error("a number that would be rounded; send it as a string")]
+    Number,
+}
+
+impl Fault {
+    /// The stable code.
+    pub const fn code(&self) -> &'static str {
+        match self.kind {
+            FaultKind::Syntax => "invalid_json",
+            FaultKind::Text => "invalid_text",
+            FaultKind::DuplicateKey => "duplicate_key",
+            FaultKind::Depth => "too_deep",
+            FaultKind::Size => "too_large",
+            FaultKind::Number => "number_would_round",
+        }
+    }
+
+    /// The HTTP status.
+    pub const fn status(&self) -> http::StatusCode {
+        match self.kind {
+            FaultKind::Size => http::StatusCode::PAYLOAD_TOO_LARGE,
+            _ => http::StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// The JSON-RPC code.
+    pub const fn rpc_code(&self) -> i32 {
+        match self.kind {
+            FaultKind::Syntax | FaultKind::Text => -32700,
+            _ => -32600,
+        }
+    }
+}

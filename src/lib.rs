@@ -1,0 +1,20 @@
+//! Countersign stands between an AI agent and its tools.
+//!
+//! ```text
+//!  front/mcp ───┐
+//!               ├ Arrival ─▶ Gate::handle ─────────────▶ Answer | Refusal
+//!  (others) ────┘
+//!     Record opens
+//!     identify → parse → decide ─────────▶ Permit → forward → check answer
+//!                        schema·policy              ▲
+//!                                                   │ intent durable first
+//!     Record closes (metric, log line, trail entry: once, from one value)
+//! ```
+//!
+//! Imports go one way, and `tests/it/layers.rs` holds them to it:
+//! `json`, `call`, `refusal` ← `config`, `tools`, `metrics`, `trail` ← `gate` ← `front`, `review`
+//! ← `app`, `cli`.
+
+pub mod call;
+pub mod json;
+pub mod refusal;
