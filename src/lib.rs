@@ -15,6 +15,17 @@
 //! `json`, `call`, `refusal` ← `config`, `tools`, `metrics`, `trail` ← `gate` ← `front`, `review`
 //! ← `app`, `cli`.
 
+pub mod app;
 pub mod call;
+pub mod cli;
+pub mod config;
+pub mod front;
+pub mod gate;
 pub mod json;
+pub mod metrics;
 pub mod refusal;
+pub mod review;
+pub mod telemetry;
+pub mod tls;
+pub mod tools;
+pub mod trail;

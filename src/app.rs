@@ -1,0 +1,1 @@
+//! Who starts what, in which order, and how does it all stop?

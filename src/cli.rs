@@ -1,0 +1,1 @@
+//! Which command was meant?

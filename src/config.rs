@@ -1,0 +1,1 @@
+//! What may an operator write, and what does it come to?

@@ -1,0 +1,3 @@
+//! The sockets: framing, sessions and streams, no meaning.
+
+pub mod mcp;

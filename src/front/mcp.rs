@@ -1,0 +1,3 @@
+//! MCP over streamable HTTP, at `/mcp/{server}`.
+
+pub mod sse;

@@ -1,0 +1,1 @@
+//! Where does one server-sent event end and the next begin?

@@ -1,0 +1,1 @@
+//! Do the arguments, and the results, fit the definition of the tool?

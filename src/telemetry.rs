@@ -1,0 +1,1 @@
+//! Where do log lines and spans go?

@@ -1,0 +1,1 @@
+//! Whose certificates are trusted, and which do we show?
