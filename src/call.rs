@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::json::{Digest, Map, Value};
+use crate::json::{self, Digest, Map, Value};
 
 /// How much harm a call can do. Never lowered by what a server says of itself.
 #[derive(
@@ -125,4 +125,49 @@ pub struct Call {
     pub session: Option<Arc<str>>,
     /// When the gate had read it.
     pub received_at: SystemTime,
+}
+
+impl Call {
+    /// What an approval is bound to: SHA-256 over RFC 8785 canonical JSON of all that says what
+    /// would be done, by whom, to what.
+    pub fn hash_of(
+        agent: &str,
+        server: &str,
+        tool: &str,
+        definition: Option<&Digest>,
+        arguments: &Value,
+    ) -> Digest {
+        // The canonical object, its keys in their canonical order, without building it.
+        let mut text = Vec::with_capacity(512);
+        text.extend_from_slice(b"{\"agent\":");
+        json::write_canonical(&agent.into(), &mut text);
+        text.extend_from_slice(b",\"arguments\":");
+        json::write_canonical(arguments, &mut text);
+        text.extend_from_slice(b",\"definition\":");
+        let definition = definition.map_or(Value::Null, |digest| digest.to_string().into());
+        json::write_canonical(&definition, &mut text);
+        text.extend_from_slice(b",\"server\":");
+        json::write_canonical(&server.into(), &mut text);
+        text.extend_from_slice(b",\"tool\":");
+        json::write_canonical(&tool.into(), &mut text);
+        text.push(b'}');
+        Digest::of(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_that_of_the_canonical_object() {
+        let arguments = serde_json::json!({"b": 1, "a": "é\n"});
+        let definition = Digest::of(b"definition");
+        let whole = serde_json::json!({
+            "tool": "refund", "server": "crm", "agent": "ada",
+            "definition": definition.to_string(), "arguments": arguments,
+        });
+        let hash = Call::hash_of("ada", "crm", "refund", Some(&definition), &arguments);
+        assert_eq!(hash, json::digest(&whole));
+    }
 }

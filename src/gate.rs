@@ -1,5 +1,207 @@
 //! One call, start to finish: the steps in order.
+//!
+//! Whatever can reach a tool passes [`Gate::handle`].
 
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+
+use crate::call::{Agent, Claimed, Door, Tier};
+use crate::json::{Digest, Value};
+use crate::metrics::Metrics;
+use crate::refusal::Refusal;
+use crate::tools::{Classifier, Definition, Pins};
+use crate::trail::Trail;
+
+mod decide;
+pub mod forward;
 pub mod identify;
 pub mod policy;
+pub mod record;
 pub mod schema;
+pub mod sessions;
+
+use forward::{Carrier, InFlight};
+use policy::Policies;
+use record::Record;
+use sessions::Sessions;
+
+/// What a denial does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// It denies.
+    #[default]
+    Enforce,
+    /// It is forwarded with a warning, and counted.
+    Warn,
+    /// It is forwarded, and what would have happened is on record.
+    Dryrun,
+}
+
+impl Mode {
+    /// The name in config, record and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Warn => "warn",
+            Self::Dryrun => "dryrun",
+        }
+    }
+}
+
+/// Everything that decides, as one immutable value, swapped whole.
+pub struct Snapshot {
+    /// The rules.
+    pub policies: Policies,
+    /// Tiers, labels and titles.
+    pub classifier: Classifier,
+    /// Accepted definitions; none where the operator keeps no lock file.
+    pub pins: Option<Pins>,
+    /// `input.environment`.
+    pub environment: Arc<str>,
+    /// What a denial does.
+    pub mode: Mode,
+    /// Whether the intent is fsynced before the call is sent, by tier.
+    pub sync: Sync,
+    /// Over all of the above; in every record.
+    pub digest: Digest,
+}
+
+/// Whether an intent is fsynced before the call goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sync {
+    /// For tier `low`.
+    pub low: bool,
+    /// For tier `medium`.
+    pub medium: bool,
+    /// For tier `high`.
+    pub high: bool,
+}
+
+impl Sync {
+    /// Whether a tier's intents are.
+    pub const fn of(self, tier: Tier) -> bool {
+        match tier {
+            Tier::Low => self.low,
+            Tier::Medium => self.medium,
+            Tier::High => self.high,
+        }
+    }
+}
+
+/// A tool as its server offers it now.
+#[derive(Clone)]
+pub struct Offered {
+    /// Its definition.
+    pub definition: Arc<Definition>,
+    /// Whether it differs from the one first seen since the gate started.
+    pub changed: bool,
+}
+
+/// What the call is to.
+pub enum Target {
+    /// A tool by this definition.
+    Tool(Offered),
+    /// A tool that its server does not offer.
+    UnknownTool,
+    /// A method that is decided like a tool of the method's name.
+    Method,
+}
+
+/// A call as a front end hands it over: parsed, identified, not decided.
+pub struct Arrival {
+    /// Names this call and its decision.
+    pub id: uuid::Uuid,
+    /// How it came in.
+    pub door: Door,
+    /// Who calls.
+    pub agent: Arc<Agent>,
+    /// The configured name of the server.
+    pub server: Arc<str>,
+    /// The method of the protocol.
+    pub method: &'static str,
+    /// The tool's name, or the method again.
+    pub tool: Arc<str>,
+    /// What it is to.
+    pub target: Target,
+    /// What it gets.
+    pub arguments: Value,
+    /// What the agent says of it.
+    pub claimed: Claimed,
+    /// The transport's session.
+    pub session: Option<Arc<str>>,
+    /// The trace it belongs to.
+    pub trace: Option<String>,
+    /// When it had been read.
+    pub received_at: SystemTime,
+}
+
+/// What is known of a message that is refused before it is a call.
+#[derive(Default)]
+pub struct Stray<'a> {
+    /// Who sent it, where that is known.
+    pub agent: Option<&'a str>,
+    /// To which server, where that is configured.
+    pub server: Option<&'a str>,
+    /// With which method, where that is in the table.
+    pub method: Option<&'static str>,
+}
+
+/// What stands between.
+pub struct Gate {
+    snapshot: ArcSwap<Snapshot>,
+    sessions: Sessions,
+    ledger: Arc<record::Ledger>,
+}
+
+impl Gate {
+    /// A gate that decides by `snapshot` and writes to `trail`.
+    pub fn new(snapshot: Snapshot, trail: Trail, metrics: Arc<Metrics>, sessions: usize) -> Self {
+        Self {
+            snapshot: ArcSwap::from_pointee(snapshot),
+            sessions: Sessions::new(sessions),
+            ledger: Arc::new(record::Ledger { trail, metrics }),
+        }
+    }
+
+    /// Decides one call, puts the decision on record, and forwards it where allowed.
+    pub async fn handle<C: Carrier>(
+        &self,
+        arrival: Arrival,
+        carrier: C,
+    ) -> Result<(C::Answer, InFlight), Refusal> {
+        let snapshot = self.snapshot.load_full();
+        let record = Record::open(Arc::clone(&self.ledger), &snapshot, &arrival);
+        let permit = decide::decide(&snapshot, &self.sessions, arrival, record).await?;
+        permit.forward(carrier).await
+    }
+
+    /// Puts on record what was refused before it was a call.
+    pub fn stray(&self, stray: &Stray<'_>, refusal: &Refusal) -> uuid::Uuid {
+        Record::stray(&self.ledger, &self.snapshot.load(), stray, refusal)
+    }
+
+    /// What decides now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Decides by this from now on; calls that have begun keep what they began with.
+    pub fn replace(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// Whether an agent may ever call a tool, and so may see it.
+    pub async fn visible(&self, agent: &Agent, server: &str, tool: &Offered) -> bool {
+        let snapshot = self.snapshot.load_full();
+        let enforced = snapshot.mode == Mode::Enforce;
+        let usable = tool.definition.fault().is_none();
+        usable && (!enforced || decide::visible(&snapshot, agent, server, tool).await)
+    }
+
+    /// The trail, for what is not a call.
+    pub fn ledger(&self) -> &Arc<record::Ledger> {
+        &self.ledger
+    }
+}

@@ -66,6 +66,9 @@ pub enum Refusal {
         /// The `Allow` header's value.
         allowed: &'static str,
     },
+    /// The request did not arrive whole in time.
+    #[error("the request did not arrive in time")]
+    Slow,
     /// A content type or encoding that the gate does not read.
     #[error("send `content-type: application/json` without a content encoding")]
     Media,
@@ -180,6 +183,7 @@ impl Refusal {
             Self::Version { .. } => "unsupported_version",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::Slow => "request_timeout",
             Self::Media => "unsupported_media_type",
             Self::Host => "host_not_allowed",
             Self::Origin => "origin_not_allowed",
@@ -214,6 +218,7 @@ impl Refusal {
             | Self::Parameters { .. } => StatusCode::BAD_REQUEST,
             Self::UnknownMethod | Self::NotFound | Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Slow => StatusCode::REQUEST_TIMEOUT,
             Self::Media => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Host | Self::Origin => StatusCode::FORBIDDEN,
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,

@@ -1,0 +1,409 @@
+//! What may pass of what a server says?
+//!
+//! Each message of a server is looked at before the client sees it: answers by what was asked,
+//! questions by policy, notifications for what they tell the gate. What passes untouched is the
+//! server's own bytes.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::list;
+use super::message::FromServer;
+use super::refuse::{self, Asked};
+use super::seal::Bound;
+use super::session::{Expected, Session};
+use super::upstream::Server;
+use super::{Front, question};
+use crate::call::Agent;
+use crate::gate::forward::{InFlight, ResultShape, check};
+use crate::json::Value;
+use crate::metrics::UpstreamError;
+use crate::refusal::Refusal;
+
+/// Whether a response is a stream of events.
+pub fn is_event_stream(headers: &HeaderMap) -> bool {
+    media(headers).is_some_and(|media| media.eq_ignore_ascii_case("text/event-stream"))
+}
+
+/// Whether a response is one JSON text.
+pub fn is_json(headers: &HeaderMap) -> bool {
+    media(headers).is_some_and(|media| media.eq_ignore_ascii_case("application/json"))
+}
+
+/// The media type without its parameters.
+pub fn media(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    value.split(';').next().map(str::trim)
+}
+
+/// Why a body could not be read whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CollectFault {
+    /// More than the limit.
+    #[error("the answer is longer than the limit")]
+    TooLong,
+    /// The connection ended first.
+    #[error("the connection broke off within the answer")]
+    BrokeOff,
+}
+
+/// Reads a body that is not a stream.
+pub async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, CollectFault> {
+    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if expected > limit {
+        return Err(CollectFault::TooLong);
+    }
+    let mut first = Bytes::new();
+    let mut whole: Vec<u8> = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| CollectFault::BrokeOff)?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + whole.len() + data.len() > limit {
+            return Err(CollectFault::TooLong);
+        }
+        if first.is_empty() && whole.is_empty() {
+            first = data; // most answers are one piece
+        } else {
+            if whole.is_empty() {
+                whole.reserve(expected.max(first.len() + data.len()));
+                whole.extend_from_slice(&std::mem::take(&mut first));
+            }
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok(if whole.is_empty() { first } else { whole.into() })
+}
+
+/// What becomes of one message.
+#[derive(Debug)]
+pub enum Passage {
+    /// It goes on as it is.
+    AsIs,
+    /// This goes on in its place.
+    Instead(Vec<u8>),
+    /// The client does not see it.
+    Dropped,
+}
+
+/// Looks at the messages of one exchange, or of one GET stream.
+pub struct Inspector {
+    /// Where it happens.
+    pub front: Arc<Front>,
+    /// Who speaks.
+    pub server: Arc<Server>,
+    /// Who hears.
+    pub agent: Arc<Agent>,
+    /// Their session, where there is one.
+    pub session: Option<Arc<Session>>,
+    /// The client's headers, which name session and revision.
+    pub session_headers: HeaderMap,
+    /// What was asked; no id on a GET stream.
+    pub asked: Asked,
+    /// What the answer is held to.
+    pub expected: Expected,
+    /// The call that is answered.
+    pub in_flight: Option<InFlight>,
+    /// Whether the answer has been seen.
+    pub answered: bool,
+}
+
+impl Inspector {
+    /// What becomes of a message.
+    pub async fn inspect(&mut self, bytes: &Bytes) -> Passage {
+        let Ok(message) = FromServer::read(bytes) else {
+            self.server.rejected(UpstreamError::Protocol);
+            return self.refuse_answer("a message of it is not JSON-RPC");
+        };
+        match (&message.method, message.id) {
+            (Some(method), Some(_)) => question::asked(self, method, &message).await,
+            (Some(method), None) => self.notified(method),
+            (None, _) => self.answer(&message, bytes).await,
+        }
+    }
+
+    fn notified(&self, method: &str) -> Passage {
+        if method == "notifications/tools/list_changed" {
+            let server = Arc::clone(&self.server);
+            tokio::spawn(async move {
+                server.offer.refresh(&server, std::time::Duration::from_millis(200)).await;
+            });
+        }
+        if method.starts_with("notifications/") { Passage::AsIs } else { Passage::Dropped }
+    }
+
+    async fn answer(&mut self, message: &FromServer<'_>, bytes: &Bytes) -> Passage {
+        let ours = self.asked.id.as_ref().is_some_and(|id| message.answers(id));
+        // A server that could not read the request answers without an id.
+        let ours = ours || (self.asked.id.is_some() && message.id.is_none());
+        if ours {
+            self.answered = true;
+            let expected = self.expected.clone();
+            let in_flight = self.in_flight.take();
+            return self.hold_to(&expected, in_flight, message, bytes).await;
+        }
+        let Some(session) = self.session.clone() else { return Passage::Dropped };
+        let Some(id) = message.id.map(|id| id.get().to_owned()) else { return Passage::Dropped };
+        match session.expected(&id) {
+            Some((expected, in_flight)) => {
+                self.hold_to(&expected, in_flight, message, bytes).await
+            }
+            None => {
+                tracing::warn!(server.name = %self.server.settings.name, "an answer to nothing that was asked is dropped");
+                Passage::Dropped
+            }
+        }
+    }
+
+    /// Holds an answer to what was asked.
+    async fn hold_to(
+        &self,
+        expected: &Expected,
+        in_flight: Option<InFlight>,
+        message: &FromServer<'_>,
+        bytes: &Bytes,
+    ) -> Passage {
+        let held = match expected {
+            Expected::Anything => Ok(Passage::AsIs),
+            Expected::Initialize => self.initialized(message).map(|()| Passage::AsIs),
+            Expected::Tools if message.result.is_some() => {
+                list::filter(&self.front.gate, &self.server, &self.agent, bytes)
+                    .await
+                    .map(Passage::Instead)
+                    .map_err(|_| self.server.bad_answer("its list of tools cannot be read"))
+            }
+            Expected::Tools => Ok(Passage::AsIs),
+            Expected::Call(call) => self.call_result(call, in_flight, message, bytes).await,
+        };
+        match held {
+            Ok(passage) => passage,
+            Err(refusal) => {
+                self.server.rejected(UpstreamError::Schema);
+                let mut asked = self.asked.clone();
+                // On a GET stream the answer belongs to a request made elsewhere.
+                asked.id = message.id.and_then(|id| serde_json::from_str(id.get()).ok());
+                asked.tool = matches!(expected, Expected::Call(call) if call.method == "tools/call");
+                Passage::Instead(
+                    serde_json::to_vec(&refuse::message(&refusal, &asked)).unwrap_or_default(),
+                )
+            }
+        }
+    }
+
+    fn initialized(&self, message: &FromServer<'_>) -> Result<(), Refusal> {
+        #[derive(Deserialize)]
+        struct Initialized<'a> {
+            #[serde(borrow, rename = "protocolVersion", default)]
+            version: Cow<'a, str>,
+        }
+        let Some(result) = message.result else { return Ok(()) };
+        let result: Initialized<'_> = serde_json::from_str(result.get())
+            .map_err(|_| self.server.bad_answer("its `initialize` result cannot be read"))?;
+        if *result.version < *self.server.settings.minimum {
+            return Err(self.server.bad_answer("it speaks a revision below the configured minimum"));
+        }
+        Ok(())
+    }
+
+    async fn call_result(
+        &self,
+        call: &ExpectedCall,
+        in_flight: Option<InFlight>,
+        message: &FromServer<'_>,
+        bytes: &Bytes,
+    ) -> Result<Passage, Refusal> {
+        let mut in_flight = in_flight;
+        let outcome = self.weigh(call, &mut in_flight, message, bytes).await;
+        if let (Err(refusal), Some(in_flight)) = (&outcome, &mut in_flight) {
+            in_flight.refused(refusal);
+        }
+        outcome
+    }
+
+    async fn weigh(
+        &self,
+        call: &ExpectedCall,
+        in_flight: &mut Option<InFlight>,
+        message: &FromServer<'_>,
+        bytes: &Bytes,
+    ) -> Result<Passage, Refusal> {
+        let length = bytes.len() as u64;
+        let Some(raw) = message.result else {
+            if let Some(in_flight) = in_flight {
+                in_flight.errored(length);
+            }
+            return Ok(Passage::AsIs);
+        };
+        let result: CallResult<'_> = serde_json::from_str(raw.get())
+            .map_err(|_| self.server.bad_answer("its result cannot be read"))?;
+        let instead = self.handles(call, raw, &result).await?;
+        let shape = self.shape(call, &result, length)?;
+        match in_flight {
+            Some(in_flight) => in_flight.complete(&self.server.settings.name, &shape)?,
+            // Replayed on another stream: the record is closed, the check is not waived.
+            None => {
+                if let (Some(definition), true) = (&call.definition, shape.is_final) {
+                    check(&self.server.settings.name, definition, &shape)?;
+                }
+            }
+        }
+        match instead {
+            None => Ok(Passage::AsIs),
+            Some(members) => replace(bytes, &members)
+                .map(Passage::Instead)
+                .map_err(|_| self.server.bad_answer("its result cannot be read")),
+        }
+    }
+
+    fn shape(
+        &self,
+        call: &ExpectedCall,
+        result: &CallResult<'_>,
+        bytes: u64,
+    ) -> Result<ResultShape, Refusal> {
+        let is_final = matches!(call.method, "tools/call" | "tasks/result")
+            && result.task.is_none()
+            && result.result_type.as_deref().is_none_or(|kind| kind == "complete");
+        let wants = is_final && call.definition.as_ref().is_some_and(|d| d.output.is_some());
+        let structured = match (wants, result.structured) {
+            (true, Some(raw)) => Some(
+                crate::json::parse(raw.get().as_bytes(), &self.front.answer_limits)
+                    .map_err(|fault| self.server.bad_answer(&format!("`structuredContent`: {fault}")))?,
+            ),
+            _ => None,
+        };
+        let is_error = result.is_error.unwrap_or(false);
+        Ok(ResultShape { is_error, is_final, structured, bytes })
+    }
+
+    /// Ties what the result hands out to this agent: tasks, states, and questions to the client.
+    async fn handles(
+        &self,
+        call: &ExpectedCall,
+        raw: &RawValue,
+        result: &CallResult<'_>,
+    ) -> Result<Option<Members>, Refusal> {
+        let unreadable = || self.server.bad_answer("its result cannot be read");
+        for task in [result.task_id.as_deref(), result.task.as_ref().and_then(|t| t.id.as_deref())] {
+            if let (Some(task), "tools/call") = (task, call.method) {
+                let name = &self.server.settings.name;
+                self.front.tasks.claim(name, task, &self.agent.id, call.definition.clone())?;
+            }
+        }
+        let mut instead: Option<Members> = None;
+        if let Some(state) = &result.request_state {
+            let bound = Bound {
+                agent: &self.agent.id,
+                server: &self.server.settings.name,
+                method: call.method,
+                name: &call.name,
+                arguments: &call.arguments,
+            };
+            let sealed = self.front.seal.close(state, &bound);
+            let members: Members = serde_json::from_str(raw.get()).map_err(|_| unreadable())?;
+            let members = instead.insert(members);
+            members.insert("requestState".into(), to_raw_value(&sealed).map_err(|_| unreadable())?);
+        }
+        if let Some(questions) = &result.input_requests {
+            question::all_may_be_asked(self, questions).await?;
+        }
+        if call.method == "tasks/list"
+            && let Some(tasks) = &result.tasks
+        {
+            let mine: Vec<&RawValue> = tasks.iter().copied().filter(|t| self.is_mine(t)).collect();
+            let members: Members = serde_json::from_str(raw.get()).map_err(|_| unreadable())?;
+            let members = instead.insert(members);
+            members.insert("tasks".into(), to_raw_value(&mine).map_err(|_| unreadable())?);
+        }
+        Ok(instead)
+    }
+
+    fn is_mine(&self, task: &RawValue) -> bool {
+        let name = &self.server.settings.name;
+        serde_json::from_str::<Task<'_>>(task.get())
+            .ok()
+            .and_then(|task| task.id)
+            .is_some_and(|id| self.front.tasks.find(name, &id, &self.agent.id).is_ok())
+    }
+
+    fn refuse_answer(&mut self, reason: &str) -> Passage {
+        let refusal = self.server.bad_answer(reason);
+        let Some(id) = &self.asked.id else { return Passage::Dropped };
+        tracing::warn!(server.name = %self.server.settings.name, error = reason, "answer is not passed on");
+        if let Some(mut in_flight) = self.in_flight.take() {
+            in_flight.refused(&refusal);
+        }
+        self.answered = true;
+        let asked = Asked { id: Some(id.clone()), ..self.asked.clone() };
+        Passage::Instead(serde_json::to_vec(&refuse::message(&refusal, &asked)).unwrap_or_default())
+    }
+
+    /// The last word where the server said none, if the client waits for one.
+    pub fn broken_off(&mut self) -> Option<Vec<u8>> {
+        if self.answered || self.asked.id.is_none() {
+            return None;
+        }
+        self.answered = true;
+        let refusal = Refusal::OutcomeUnknown(self.server.settings.name.to_string());
+        if let Some(mut in_flight) = self.in_flight.take() {
+            in_flight.refused(&refusal);
+        }
+        serde_json::to_vec(&refuse::message(&refusal, &self.asked)).ok()
+    }
+}
+
+type Members = std::collections::BTreeMap<String, Box<RawValue>>;
+
+fn replace(message: &[u8], result: &Members) -> Result<Vec<u8>, serde_json::Error> {
+    let mut members: Members = serde_json::from_slice(message)?;
+    members.insert("result".to_owned(), to_raw_value(result)?);
+    serde_json::to_vec(&members)
+}
+
+/// A call's part in what its answer is held to.
+#[derive(Debug, Clone)]
+pub struct ExpectedCall {
+    /// The method.
+    pub method: &'static str,
+    /// The tool, prompt, resource or task.
+    pub name: Arc<str>,
+    /// The tool's definition, where it is about one.
+    pub definition: Option<Arc<crate::tools::Definition>>,
+    /// The canonical arguments, where the client may be asked back.
+    pub arguments: Arc<[u8]>,
+}
+
+/// What the gate reads of a result; `Value`s only where they are checked.
+#[derive(Deserialize)]
+struct CallResult<'a> {
+    #[serde(rename = "isError", default)]
+    is_error: Option<bool>,
+    #[serde(borrow, rename = "resultType", default)]
+    result_type: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "structuredContent", default)]
+    structured: Option<&'a RawValue>,
+    #[serde(borrow, rename = "requestState", default)]
+    request_state: Option<Cow<'a, str>>,
+    #[serde(rename = "inputRequests", default)]
+    input_requests: Option<serde_json::Map<String, Value>>,
+    #[serde(borrow, rename = "taskId", default)]
+    task_id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    task: Option<Task<'a>>,
+    #[serde(borrow, default)]
+    tasks: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct Task<'a> {
+    #[serde(borrow, rename = "taskId", default)]
+    id: Option<Cow<'a, str>>,
+}

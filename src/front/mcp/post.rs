@@ -1,0 +1,430 @@
+//! One message comes in: what is it, and what becomes of it?
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderMap, Method, Response};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::answer::{self, ExpectedCall, Inspector};
+use super::message::{Kind, Message};
+use super::methods::{self, Fate, Method as Row};
+use super::refuse::Asked;
+use super::seal::Bound;
+use super::session::{Expected, Session};
+use super::upstream::Server;
+use super::{Context, Front, mirror, relay};
+use crate::call::{Agent, Call, Claimed, Door};
+use crate::front::body::Body;
+use crate::gate::forward::Carrier;
+use crate::gate::{Arrival, Offered, Target};
+use crate::json::{self, Fault, FaultKind, Map, Value};
+use crate::metrics::Step;
+use crate::refusal::Refusal;
+use crate::telemetry::TraceContext;
+
+/// Where an agent says things of its call.
+const CLAIM: &str = "io.countersign/claim";
+/// Characters kept of one thing that an agent says.
+const CLAIM_CHARS: usize = 2000;
+
+/// A message that is read, with all that its way needs.
+struct Taken {
+    message: Message,
+    headers: HeaderMap,
+    agent: Arc<Agent>,
+    server: Arc<Server>,
+    session: Option<(Arc<str>, Arc<Session>)>,
+    asked: Asked,
+    trace: TraceContext,
+}
+
+impl Front {
+    /// Takes one message in.
+    pub(super) async fn post(
+        self: &Arc<Self>,
+        head: &Parts,
+        body: Incoming,
+        agent: Arc<Agent>,
+        server: Arc<Server>,
+        context: &mut Context,
+    ) -> Result<Response<Body>, Refusal> {
+        check_media(&head.headers)?;
+        let body = self.read(body).await?;
+        let began = std::time::Instant::now();
+        let message = Message::parse(&body, &self.limits.message)?;
+        drop(body);
+        self.metrics.step(Step::Parse, began.elapsed());
+        let row = self.introduce(head, &message, &server, context)?;
+        let session = self.session_of(head, &server, &agent)?;
+        let trace = TraceContext::from_headers(&head.headers)
+            .or(message.meta().map(TraceContext::from_meta).unwrap_or_default());
+        let mut headers = server.headers(&head.headers);
+        if session.is_none() {
+            headers.remove(mirror::SESSION);
+        }
+        trace.apply(&mut headers);
+        let asked = context.asked.clone();
+        let incoming = Taken { message, headers, agent, server, session, asked, trace };
+        let Ok(slot) = Arc::clone(&self.calls).try_acquire_owned() else {
+            self.metrics.shed();
+            return Err(Refusal::Overloaded("calls"));
+        };
+        match row {
+            Some(row) if row.fate == Fate::Decide => {
+                let id = uuid::Uuid::now_v7();
+                let arrival = self.arrival(id, row, incoming, &head.headers).await?;
+                context.asked.decision = Some(id);
+                let front = Arc::clone(self);
+                let stateless = context.asked.stateless;
+                detached(stateless, async move { front.call(arrival, id, slot).await }).await
+            }
+            _ => {
+                let front = Arc::clone(self);
+                let stateless = context.asked.stateless;
+                detached(stateless, async move { front.pass(incoming, slot).await }).await
+            }
+        }
+    }
+
+    async fn read(&self, mut body: Incoming) -> Result<Bytes, Refusal> {
+        let limit = self.limits.message.bytes;
+        let too_long = || Refusal::Json(Fault { kind: FaultKind::Size, at: limit });
+        if body.size_hint().lower() > limit as u64 {
+            return Err(too_long());
+        }
+        let read = async {
+            let mut whole = bytes::BytesMut::new();
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|_| Refusal::Envelope("the body broke off"))?;
+                let Ok(data) = frame.into_data() else { continue };
+                if whole.len() + data.len() > limit {
+                    return Err(too_long());
+                }
+                if whole.is_empty() && body.is_end_stream() {
+                    return Ok(data);
+                }
+                whole.extend_from_slice(&data);
+            }
+            Ok(whole.freeze())
+        };
+        tokio::time::timeout(self.limits.body_timeout, read).await.map_err(|_| Refusal::Slow)?
+    }
+
+    /// Finds the method's row, and holds headers and body together.
+    fn introduce(
+        &self,
+        head: &Parts,
+        message: &Message,
+        server: &Server,
+        context: &mut Context,
+    ) -> Result<Option<&'static Row>, Refusal> {
+        let asked = &mut context.asked;
+        asked.id = message.id().filter(|_| message.kind() == Kind::Request).cloned();
+        asked.tool = message.method() == "tools/call";
+        // Before anything is refused: how a refusal looks depends on it.
+        asked.stateless = head
+            .headers
+            .get(mirror::VERSION)
+            .and_then(|version| version.to_str().ok())
+            .is_some_and(|version| version >= mirror::STATELESS && version < "3");
+        let row = match message.kind() {
+            Kind::Request => Some(methods::request(message.method())),
+            Kind::Notification => Some(methods::notification(message.method())),
+            Kind::Response => None,
+        };
+        context.method = row.flatten().map(|row| row.name);
+        // Clients find out by it what to speak: it is the server's alone to answer.
+        if message.method() == "server/discover" {
+            return row.flatten().map(Some).ok_or(Refusal::UnknownMethod);
+        }
+        let revision = mirror::revision(&head.headers, message, &server.settings.minimum)?;
+        context.asked.stateless = revision.is_some_and(|revision| revision >= mirror::STATELESS);
+        let row = match row {
+            None if context.asked.stateless => {
+                return Err(Refusal::Envelope("this revision has no answers from clients"));
+            }
+            None => return Ok(None),
+            Some(row) => row.ok_or(Refusal::UnknownMethod)?,
+        };
+        mirror::standard(&head.headers, message, Some(row), context.asked.stateless)?;
+        Ok(Some(row))
+    }
+
+    /// Lets a message through that is not a call.
+    async fn pass(
+        self: Arc<Self>,
+        incoming: Taken,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Response<Body>, Refusal> {
+        let Taken { message, headers, agent, server, session, asked, .. } = incoming;
+        let expected = match message.method() {
+            "initialize" => Expected::Initialize,
+            "tools/list" => Expected::Tools,
+            _ => Expected::Anything,
+        };
+        if let (Some((_, session)), Some(id)) = (&session, &asked.id) {
+            session.expect(id, expected.clone());
+        }
+        let session_headers = headers.clone();
+        let response = server.send(Method::POST, headers, message.to_bytes().into()).await?;
+        let inspector = Inspector {
+            front: Arc::clone(&self),
+            server,
+            agent,
+            session: session.map(|(_, session)| session),
+            session_headers,
+            asked,
+            expected,
+            in_flight: None,
+            answered: false,
+        };
+        relay::relay(inspector, response, Some(slot)).await
+    }
+
+    /// Makes a message into a call.
+    async fn arrival(
+        self: &Arc<Self>,
+        id: uuid::Uuid,
+        row: &'static Row,
+        mut incoming: Taken,
+        head: &HeaderMap,
+    ) -> Result<(Arrival, Sending), Refusal> {
+        let name: Arc<str> = match row.named_by {
+            Some(field) => Arc::from(incoming.message.param(field).ok_or_else(|| {
+                Refusal::Parameters { method: row.name, reason: format!("`{field}` must be a string") }
+            })?),
+            None => Arc::from(incoming.message.param("taskId").unwrap_or(row.name)),
+        };
+        let mut definition = None;
+        let target = if row.name == "tools/call" {
+            let offered = incoming.server.offer.look_up(&incoming.server, &name).await;
+            definition.clone_from(&offered);
+            offered.map_or(Target::UnknownTool, Target::Tool)
+        } else {
+            if row.name.starts_with("tasks/") && row.name != "tasks/list" {
+                let server = &incoming.server.settings.name;
+                let of_task = self.tasks.find(server, &name, &incoming.agent.id)?;
+                definition = of_task.map(|definition| Offered { definition, changed: false });
+            }
+            Target::Method
+        };
+        if let Target::Tool(offered) = &target
+            && incoming.asked.stateless
+        {
+            let arguments = incoming.message.params().and_then(|params| params.get("arguments"));
+            mirror::parameters(head, &offered.definition.header_params, arguments)?;
+        }
+        let claimed = claimed(incoming.message.meta());
+        let arguments = take_arguments(row, &mut incoming.message)?;
+        let canonical: Arc<[u8]> = match incoming.asked.stateless {
+            true => json::canonical(&arguments).into(),
+            false => Arc::from([]),
+        };
+        self.unseal(row, &name, &canonical, &mut incoming)?;
+        let tool = if row.name == "tools/call" { Arc::clone(&name) } else { Arc::from(row.name) };
+        let arrival = Arrival {
+            id,
+            door: Door::Mcp,
+            agent: Arc::clone(&incoming.agent),
+            server: Arc::clone(&incoming.server.settings.name),
+            method: row.name,
+            tool,
+            target,
+            arguments,
+            claimed,
+            session: incoming.session.as_ref().map(|(id, _)| Arc::clone(id)),
+            trace: incoming.trace.trace_id(),
+            received_at: SystemTime::now(),
+        };
+        let definition = definition.map(|offered| offered.definition);
+        let expected = ExpectedCall { method: row.name, name, definition, arguments: canonical };
+        Ok((arrival, Sending { incoming, expected }))
+    }
+
+    /// Puts the server's own state back where the agent brought it sealed.
+    fn unseal(
+        &self,
+        row: &Row,
+        name: &str,
+        canonical: &[u8],
+        incoming: &mut Taken,
+    ) -> Result<(), Refusal> {
+        if !incoming.asked.stateless {
+            return Ok(());
+        }
+        let bound = Bound {
+            agent: &incoming.agent.id,
+            server: &incoming.server.settings.name,
+            method: row.name,
+            name,
+            arguments: canonical,
+        };
+        let Some(params) = incoming.message.params_mut() else { return Ok(()) };
+        match params.get_mut("requestState") {
+            None => Ok(()),
+            Some(Value::String(state)) => {
+                *state = self.seal.open(state, &bound)?.to_owned();
+                Ok(())
+            }
+            Some(_) => Err(Refusal::Unknown("request state")),
+        }
+    }
+
+    /// Brings a call to the gate, and its answer back.
+    async fn call(
+        self: Arc<Self>,
+        (arrival, sending): (Arrival, Sending),
+        id: uuid::Uuid,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Response<Body>, Refusal> {
+        let running = self.metrics.call_began();
+        let Sending { incoming, expected } = sending;
+        let Taken { message, headers, agent, server, session, mut asked, .. } = incoming;
+        asked.decision = Some(id);
+        let expected = Expected::Call(expected);
+        if let (Some((_, session)), Some(id)) = (&session, &asked.id) {
+            session.expect(id, expected.clone());
+        }
+        let session_headers = headers.clone();
+        let carrier = Post { server: Arc::clone(&server), message, headers, expected: &expected };
+        let (response, in_flight) = self.gate.handle(arrival, carrier).await?;
+        let inspector = Inspector {
+            front: Arc::clone(&self),
+            server,
+            agent,
+            session: session.map(|(_, session)| session),
+            session_headers,
+            asked,
+            expected,
+            in_flight: Some(in_flight),
+            answered: false,
+        };
+        let relayed = relay::relay(inspector, response, Some(slot)).await;
+        drop(running);
+        relayed
+    }
+}
+
+/// A call's message on its way to the gate and on.
+struct Sending {
+    incoming: Taken,
+    expected: ExpectedCall,
+}
+
+/// Sends a call as one POST.
+struct Post<'a> {
+    server: Arc<Server>,
+    message: Message,
+    headers: HeaderMap,
+    expected: &'a Expected,
+}
+
+impl Carrier for Post<'_> {
+    type Answer = Response<Incoming>;
+
+    async fn carry(mut self, call: Call) -> Result<Response<Incoming>, Refusal> {
+        if let Expected::Call(ExpectedCall { definition: Some(definition), .. }) = self.expected
+            && call.method == "tools/call"
+            && self.headers.contains_key(mirror::METHOD)
+        {
+            // Defaults may have been filled in: the headers say what the body says now.
+            for (name, value) in mirror::mirrored(&definition.header_params, &call.arguments)? {
+                self.headers.insert(name, value);
+            }
+        }
+        if call.method == "tools/call"
+            && let Some(params) = self.message.params_mut()
+        {
+            params.insert("arguments".to_owned(), call.arguments);
+        }
+        self.server.send(Method::POST, self.headers, self.message.to_bytes().into()).await
+    }
+}
+
+/// Runs in a task of its own, so that a client's hang-up skips no record. In the stateless
+/// revisions the hang-up is a cancel, which ends the work wherever it is.
+async fn detached<F>(stateless: bool, work: F) -> Result<Response<Body>, Refusal>
+where
+    F: Future<Output = Result<Response<Body>, Refusal>> + Send + 'static,
+{
+    let (waiting, gone) = oneshot::channel::<()>();
+    let task = tokio::spawn(async move {
+        if !stateless {
+            return work.await;
+        }
+        tokio::select! {
+            done = work => done,
+            // Nothing is ever sent: it ends when the client's request is dropped.
+            _ = gone => Err(Refusal::Internal),
+        }
+    });
+    let done = task.await;
+    drop(waiting);
+    done.unwrap_or_else(|error| {
+        tracing::error!(%error, "a call's task failed");
+        Err(Refusal::Internal)
+    })
+}
+
+fn check_media(headers: &HeaderMap) -> Result<(), Refusal> {
+    let one = headers.get_all(CONTENT_TYPE).iter().count() == 1;
+    if !one || !answer::is_json(headers) {
+        return Err(Refusal::Media);
+    }
+    let plain = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(CONTENT_ENCODING).iter().all(plain) { Ok(()) } else { Err(Refusal::Media) }
+}
+
+/// What the tool gets: taken out of the message for `tools/call`, where it goes back in after the
+/// gate; for all else a copy of the parameters, which do not change.
+fn take_arguments(row: &Row, message: &mut Message) -> Result<Value, Refusal> {
+    if row.name == "tools/call" {
+        let arguments = message.params_mut().and_then(|params| params.get_mut("arguments"));
+        return match arguments.map(Value::take) {
+            None => Ok(Value::Object(Map::new())),
+            Some(arguments @ Value::Object(_)) => Ok(arguments),
+            Some(_) => Err(Refusal::Parameters {
+                method: row.name,
+                reason: "`arguments` must be an object".to_owned(),
+            }),
+        };
+    }
+    let mut arguments = message.params().cloned().unwrap_or_default();
+    for transport in ["_meta", "requestState"] {
+        arguments.shift_remove(transport);
+    }
+    if row.named_by.is_some() {
+        arguments.shift_remove("inputResponses");
+    }
+    Ok(Value::Object(arguments))
+}
+
+fn claimed(meta: Option<&Map<String, Value>>) -> Claimed {
+    let Some(Value::Object(claim)) = meta.and_then(|meta| meta.get(CLAIM)) else {
+        return Claimed::default();
+    };
+    let text = |key: &str| {
+        claim.get(key).and_then(Value::as_str).map(|text| text.chars().take(CLAIM_CHARS).collect())
+    };
+    let evidence = claim.get("evidence").and_then(Value::as_array);
+    Claimed {
+        user: text("user"),
+        workflow: text("workflow"),
+        step: text("step"),
+        confidence: claim.get("confidence").and_then(Value::as_f64).map(|c| c.clamp(0.0, 1.0)),
+        reason: text("reason"),
+        evidence: evidence
+            .map(|list| list.iter().take(16).filter_map(Value::as_str))
+            .into_iter()
+            .flatten()
+            .map(|link| link.chars().take(CLAIM_CHARS).collect())
+            .collect(),
+    }
+}

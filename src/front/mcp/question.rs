@@ -1,0 +1,116 @@
+//! May a server ask the agent's client this?
+//!
+//! Sampling, elicitation and roots go the other way: a hostile server asks the agent's model, or
+//! its user. They are calls like any other, to a tool named as the method.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::Method;
+use serde_json::json;
+
+use super::answer::{Inspector, Passage};
+use super::message::FromServer;
+use super::methods::{self, Fate};
+use super::mirror;
+use crate::call::{Call, Claimed, Door};
+use crate::gate::forward::{Carrier, ResultShape};
+use crate::gate::{Arrival, Target};
+use crate::json::{self, Map, Value};
+use crate::refusal::Refusal;
+
+/// The client is asked by passing the question on, which the caller does.
+struct Delivered;
+
+impl Carrier for Delivered {
+    type Answer = ();
+
+    async fn carry(self, _: Call) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+/// Decides a request that a server makes on a stream.
+pub(super) async fn asked(
+    inspector: &Inspector,
+    method: &str,
+    message: &FromServer<'_>,
+) -> Passage {
+    let decided = match methods::from_server(method) {
+        None => Err(Refusal::UnknownMethod),
+        Some(row) if row.fate == Fate::Pass => Ok(()),
+        Some(row) => {
+            let params = message.params.map_or("{}", |params| params.get());
+            match json::parse(params.as_bytes(), &inspector.front.answer_limits) {
+                Ok(params) => decide(inspector, row.name, params).await,
+                Err(fault) => Err(fault.into()),
+            }
+        }
+    };
+    match decided {
+        Ok(()) => Passage::AsIs,
+        Err(refusal) => {
+            tell_server(inspector, message, &refusal);
+            Passage::Dropped
+        }
+    }
+}
+
+/// Decides each question of an input-required result; all or none.
+pub(super) async fn all_may_be_asked(
+    inspector: &Inspector,
+    questions: &Map<String, Value>,
+) -> Result<(), Refusal> {
+    for question in questions.values() {
+        let method = question.get("method").and_then(Value::as_str).unwrap_or_default();
+        let params = question.get("params").cloned().unwrap_or_else(|| json!({}));
+        let row = methods::from_server(method)
+            .ok_or_else(|| inspector.server.bad_answer("it asks the client for something unknown"))?;
+        if row.fate == Fate::Decide {
+            decide(inspector, row.name, params).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn decide(
+    inspector: &Inspector,
+    method: &'static str,
+    arguments: Value,
+) -> Result<(), Refusal> {
+    let arrival = Arrival {
+        id: uuid::Uuid::now_v7(),
+        door: Door::Mcp,
+        agent: Arc::clone(&inspector.agent),
+        server: Arc::clone(&inspector.server.settings.name),
+        method,
+        tool: Arc::from(method),
+        target: Target::Method,
+        arguments,
+        claimed: Claimed::default(),
+        session: None,
+        trace: None,
+        received_at: SystemTime::now(),
+    };
+    let ((), mut in_flight) = inspector.front.gate.handle(arrival, Delivered).await?;
+    in_flight.complete(&inspector.server.settings.name, &ResultShape::default())
+}
+
+/// Answers the server in the client's place.
+fn tell_server(inspector: &Inspector, message: &FromServer<'_>, refusal: &Refusal) {
+    let Some(id) = message.id else { return };
+    let body = format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":{},\"error\":{}}}",
+        id.get(),
+        json!({"code": refusal.rpc_code(), "message": refusal.to_string()}),
+    );
+    let headers = inspector.server.headers(&inspector.session_headers);
+    let server = Arc::clone(&inspector.server);
+    tokio::spawn(async move {
+        let mut headers = headers;
+        headers.remove(mirror::METHOD);
+        if let Err(refusal) = server.send(Method::POST, headers, body.into()).await {
+            tracing::warn!(server.name = %server.settings.name, error = %refusal, "a refusal could not be told to the server");
+        }
+    });
+}

@@ -1,0 +1,292 @@
+//! How does an answer get from the server to the client?
+//!
+//! JSON stays JSON, read whole and looked at; a stream stays a stream, looked at event by event
+//! and never held back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::response::Parts;
+use http::{Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+
+use super::answer::{self, Inspector, Passage};
+use super::message::FromServer;
+use super::session::{Expected, Session};
+use super::sse::{Event, Framer, TooLong};
+use super::{mirror, upstream};
+use crate::front::body::{Body, Cut};
+use crate::metrics::UpstreamError;
+use crate::refusal::Refusal;
+
+/// Events that may wait for a slow reader; then the server waits.
+const AHEAD: usize = 8;
+/// Bytes of an error page that is passed on.
+const ERROR_PAGE: usize = 64 * 1024;
+
+/// Turns a server's response into the client's.
+pub async fn relay(
+    mut inspector: Inspector,
+    response: Response<Incoming>,
+    slot: Option<OwnedSemaphorePermit>,
+) -> Result<Response<Body>, Refusal> {
+    let (mut head, body) = response.into_parts();
+    let asked_for_it = inspector.asked.id.is_some();
+    if head.status == StatusCode::OK && answer::is_event_stream(&head.headers) {
+        open_session(&mut inspector, &mut head)?;
+        return Ok(stream(inspector, &head, body, slot));
+    }
+    let limit = match head.status.is_success() {
+        true => inspector.server.settings.result_bytes,
+        false => ERROR_PAGE.min(inspector.server.settings.result_bytes),
+    };
+    let bytes = match answer::collect(body, limit).await {
+        Ok(bytes) => bytes,
+        Err(fault) => return Err(unread(&mut inspector, fault)),
+    };
+    if !head.status.is_success() {
+        return Ok(error_page(&mut inspector, &head, bytes).await);
+    }
+    if !asked_for_it {
+        return Ok(respond(&head, bytes));
+    }
+    if !answer::is_json(&head.headers) {
+        let refusal = inspector.server.bad_answer("it is neither JSON nor an event stream");
+        inspector.server.rejected(UpstreamError::Protocol);
+        if let Some(in_flight) = &mut inspector.in_flight {
+            in_flight.refused(&refusal);
+        }
+        return Err(refusal);
+    }
+    open_session(&mut inspector, &mut head)?;
+    match inspector.inspect(&bytes).await {
+        Passage::AsIs if inspector.answered => Ok(respond(&head, bytes)),
+        Passage::Instead(bytes) => Ok(respond(&head, bytes.into())),
+        // Something else than an answer, where only the answer can stand.
+        _ => Err(inspector.server.bad_answer("it does not answer what was asked")),
+    }
+}
+
+fn unread(inspector: &mut Inspector, fault: answer::CollectFault) -> Refusal {
+    let refusal = match fault {
+        answer::CollectFault::TooLong => {
+            inspector.server.rejected(UpstreamError::TooLarge);
+            inspector.server.bad_answer("it is longer than the limit")
+        }
+        answer::CollectFault::BrokeOff => {
+            inspector.server.broke_off();
+            Refusal::OutcomeUnknown(inspector.server.settings.name.to_string())
+        }
+    };
+    if let Some(in_flight) = &mut inspector.in_flight {
+        in_flight.refused(&refusal);
+    }
+    refusal
+}
+
+/// What comes with an error status passes as it is: a client may need to read it.
+async fn error_page(inspector: &mut Inspector, head: &Parts, bytes: Bytes) -> Response<Body> {
+    let id = inspector.asked.id.clone();
+    let answers = id.is_some_and(|id| FromServer::read(&bytes).is_ok_and(|m| m.answers(&id)));
+    if answers && let Passage::Instead(instead) = inspector.inspect(&bytes).await {
+        return respond(head, instead.into());
+    }
+    if let Some(in_flight) = &mut inspector.in_flight {
+        in_flight.errored(bytes.len() as u64);
+    }
+    respond(head, bytes)
+}
+
+fn respond(head: &Parts, bytes: Bytes) -> Response<Body> {
+    let body = if bytes.is_empty() { Body::empty() } else { Body::from(bytes) };
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = upstream::headers_down(&head.headers);
+    response
+}
+
+/// An answer to `initialize` may open a session, which is then this agent's. On any other answer
+/// the header can only repeat what the client sent.
+fn open_session(inspector: &mut Inspector, head: &mut Parts) -> Result<(), Refusal> {
+    let opened = mirror::only(&head.headers, &mirror::SESSION)
+        .map_err(|_| inspector.server.bad_answer("it opens more than one session"))?;
+    let Some(id) = opened.map(str::to_owned) else { return Ok(()) };
+    if !matches!(inspector.expected, Expected::Initialize) {
+        head.headers.remove(mirror::SESSION);
+        return Ok(());
+    }
+    let session = Arc::new(Session::new(inspector.front.metrics.session_opened()));
+    if let Some(request) = &inspector.asked.id {
+        session.expect(request, Expected::Initialize);
+    }
+    let (name, agent) = (&inspector.server.settings.name, &inspector.agent.id);
+    inspector.front.sessions.claim(name, &id, agent, Arc::clone(&session))?;
+    inspector.session = Some(session);
+    Ok(())
+}
+
+fn stream(
+    inspector: Inspector,
+    head: &Parts,
+    body: Incoming,
+    slot: Option<OwnedSemaphorePermit>,
+) -> Response<Body> {
+    let (sender, out) = Body::stream(AHEAD);
+    let open = inspector.front.metrics.stream_opened();
+    let draining = inspector.front.draining.clone();
+    let idle = inspector.server.settings.idle;
+    let framer = Framer::new(inspector.server.settings.event_bytes);
+    let stream = Stream { inspector, body, framer, sender, idle, reader: true, resumable: false };
+    tokio::spawn(async move {
+        stream.run(draining).await;
+        drop((open, slot));
+    });
+    let mut response = Response::new(out);
+    *response.headers_mut() = upstream::headers_down(&head.headers);
+    response
+}
+
+/// One event stream on its way.
+struct Stream {
+    inspector: Inspector,
+    body: Incoming,
+    framer: Framer,
+    sender: mpsc::Sender<Result<Bytes, Cut>>,
+    idle: Option<Duration>,
+    reader: bool,
+    resumable: bool,
+}
+
+/// Why a stream ended.
+enum End {
+    /// The server closed it.
+    Closed,
+    /// The server's connection broke, or it was silent for too long.
+    Broken,
+    /// The server sent an event that is not passed on.
+    Refused(TooLong),
+    /// The client went away, which in its revision means that it gives up.
+    Abandoned,
+    /// The gate shuts down.
+    Draining,
+}
+
+impl Stream {
+    async fn run(mut self, draining: watch::Receiver<bool>) {
+        let end = self.pump(draining).await;
+        match end {
+            End::Abandoned => {
+                if let Some(in_flight) = &mut self.inspector.in_flight {
+                    in_flight.cancelled();
+                }
+                return;
+            }
+            End::Refused(_) => self.inspector.server.rejected(UpstreamError::TooLarge),
+            End::Broken => self.inspector.server.broke_off(),
+            End::Closed | End::Draining => {}
+        }
+        self.last_word(matches!(end, End::Refused(_))).await;
+        if !matches!(end, End::Closed | End::Draining) && self.reader {
+            // Nobody is waiting who would mind.
+            let _ = self.sender.send(Err(Cut)).await;
+        }
+    }
+
+    /// Where the answer has not come: it may come on another stream, or never.
+    async fn last_word(&mut self, refused: bool) {
+        if self.inspector.answered {
+            return;
+        }
+        if self.resumable
+            && !refused
+            && let (Some(session), Some(id)) = (&self.inspector.session, &self.inspector.asked.id)
+        {
+            if let Some(in_flight) = self.inspector.in_flight.take() {
+                session.park(id, in_flight);
+            }
+            return;
+        }
+        if let Some(message) = self.inspector.broken_off() {
+            let mut event = b"event: message\ndata: ".to_vec();
+            event.extend_from_slice(&message);
+            event.extend_from_slice(b"\n\n");
+            self.send(event.into()).await;
+        }
+    }
+
+    async fn pump(&mut self, mut draining: watch::Receiver<bool>) -> End {
+        let listens = self.inspector.asked.id.is_none();
+        loop {
+            let silence = self.idle.unwrap_or(Duration::MAX);
+            let frame = tokio::select! {
+                biased;
+                () = self.sender.closed(), if self.reader => {
+                    if self.gives_up() {
+                        return End::Abandoned;
+                    }
+                    self.reader = false;
+                    continue;
+                }
+                _ = draining.wait_for(|draining| *draining), if listens => return End::Draining,
+                frame = tokio::time::timeout(silence, self.body.frame()) => frame,
+            };
+            let data = match frame {
+                Ok(None) => return self.rest().await,
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => data,
+                    Err(_) => continue,
+                },
+                Ok(Some(Err(_))) | Err(_) => return End::Broken,
+            };
+            self.framer.push(&data);
+            loop {
+                match self.framer.next() {
+                    Ok(Some(event)) => self.pass(event).await,
+                    Ok(None) => break,
+                    Err(fault) => return End::Refused(fault),
+                }
+            }
+        }
+    }
+
+    /// Whether a client that goes away means it. Up to 2025-11-25 it may come back; but who only
+    /// listens is not owed anything.
+    fn gives_up(&self) -> bool {
+        self.inspector.asked.stateless || self.inspector.asked.id.is_none()
+    }
+
+    async fn rest(&mut self) -> End {
+        let framer = std::mem::replace(&mut self.framer, Framer::new(0));
+        // What stands behind the last blank line is no event (WHATWG HTML, 9.2.6).
+        match framer.finish() {
+            Ok((Some(event), _)) => {
+                self.pass(event).await;
+                End::Closed
+            }
+            Ok((None, _)) => End::Closed,
+            Err(fault) => End::Refused(fault),
+        }
+    }
+
+    async fn pass(&mut self, event: Event) {
+        self.resumable |= event.id.is_some();
+        // A comment, or a priming event with nothing in it, is for the transport.
+        let Some(data) = event.data.as_ref().filter(|data| !data.is_empty()) else {
+            return self.send(event.raw).await;
+        };
+        match self.inspector.inspect(data).await {
+            Passage::AsIs => self.send(event.raw).await,
+            Passage::Instead(data) => self.send(event.with_data(&data).raw).await,
+            Passage::Dropped => {}
+        }
+    }
+
+    async fn send(&mut self, bytes: Bytes) {
+        if self.reader && self.sender.send(Ok(bytes)).await.is_err() {
+            self.reader = false;
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! GET and DELETE: listening to a session, and ending it.
+//!
+//! Only up to 2025-11-25; from 2026-07-28 on there is only POST.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Response};
+
+use super::answer::Inspector;
+use super::refuse::Asked;
+use super::session::Expected;
+use super::upstream::Server;
+use super::{Front, mirror, relay};
+use crate::call::Agent;
+use crate::front::body::Body;
+use crate::refusal::Refusal;
+
+impl Front {
+    /// Opens the server's stream to a session, or resumes one.
+    pub(super) async fn listen(
+        self: &Arc<Self>,
+        head: &Parts,
+        agent: Arc<Agent>,
+        server: Arc<Server>,
+    ) -> Result<Response<Body>, Refusal> {
+        stateful_only(head)?;
+        let session = self.session_of(head, &server, &agent)?;
+        let slot = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
+            self.metrics.shed();
+            Refusal::Overloaded("streams")
+        })?;
+        let headers = server.headers(&head.headers);
+        let response = server.send(Method::GET, headers, Bytes::new()).await?;
+        let inspector = Inspector {
+            front: Arc::clone(self),
+            server,
+            agent,
+            session: session.map(|(_, session)| session),
+            session_headers: head.headers.clone(),
+            asked: Asked::default(),
+            expected: Expected::Anything,
+            in_flight: None,
+            answered: false,
+        };
+        relay::relay(inspector, response, Some(slot)).await
+    }
+
+    /// Ends a session.
+    pub(super) async fn end_session(
+        self: &Arc<Self>,
+        head: &Parts,
+        agent: Arc<Agent>,
+        server: Arc<Server>,
+    ) -> Result<Response<Body>, Refusal> {
+        stateful_only(head)?;
+        let Some((id, session)) = self.session_of(head, &server, &agent)? else {
+            return Err(Refusal::Unknown("session"));
+        };
+        let headers = server.headers(&head.headers);
+        let response = server.send(Method::DELETE, headers, Bytes::new()).await?;
+        if response.status().is_success() || response.status() == http::StatusCode::NOT_FOUND {
+            self.sessions.release(&server.settings.name, &id);
+        }
+        let inspector = Inspector {
+            front: Arc::clone(self),
+            server,
+            agent,
+            session: Some(session),
+            session_headers: head.headers.clone(),
+            asked: Asked::default(),
+            expected: Expected::Anything,
+            in_flight: None,
+            answered: false,
+        };
+        relay::relay(inspector, response, None).await
+    }
+}
+
+fn stateful_only(head: &Parts) -> Result<(), Refusal> {
+    let version = mirror::only(&head.headers, &mirror::VERSION)?;
+    match version {
+        Some(version) if version >= mirror::STATELESS => {
+            Err(Refusal::MethodNotAllowed { allowed: "POST" })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,139 @@
+//! How does a call reach its tool?
+//!
+//! Only with a [`Permit`], which only `decide` makes, after the intent is on record. A front end
+//! brings a [`Carrier`] that knows how to frame and send.
+
+use std::future::Future;
+
+use super::record::Record;
+use super::schema;
+use crate::call::Call;
+use crate::json::Value;
+use crate::refusal::Refusal;
+use crate::tools::Definition;
+use std::sync::Arc;
+
+/// Proof that a call passed every check and is on record.
+pub struct Permit {
+    call: Call,
+    definition: Option<Arc<Definition>>,
+    record: Record,
+}
+
+/// What a front end does to send a call. Taken by value: nothing is sent twice.
+pub trait Carrier: Send {
+    /// What comes back at once: an answer's head, or the head of a stream.
+    type Answer: Send;
+
+    /// Sends it. `Err` only where the call certainly did not take effect, or its effect is
+    /// unknown; the refusal says which.
+    fn carry(self, call: Call) -> impl Future<Output = Result<Self::Answer, Refusal>> + Send;
+}
+
+impl Permit {
+    pub(super) const fn new(
+        call: Call,
+        definition: Option<Arc<Definition>>,
+        record: Record,
+    ) -> Self {
+        Self { call, definition, record }
+    }
+
+    /// Uses the permit up.
+    pub(super) async fn forward<C: Carrier>(
+        self,
+        carrier: C,
+    ) -> Result<(C::Answer, InFlight), Refusal> {
+        let Self { call, definition, mut record } = self;
+        record.sent();
+        match carrier.carry(call).await {
+            Ok(answer) => Ok((answer, InFlight { definition, record: Some(record) })),
+            Err(refusal) => {
+                record.failed(&refusal);
+                Err(refusal)
+            }
+        }
+    }
+}
+
+/// A call that was sent and whose outcome is not on record yet. Dropped, it is unknown.
+pub struct InFlight {
+    definition: Option<Arc<Definition>>,
+    record: Option<Record>,
+}
+
+/// What a result looks like from outside, read by the front end.
+#[derive(Debug, Default)]
+pub struct ResultShape {
+    /// `isError`.
+    pub is_error: bool,
+    /// Whether this is the end, and not a task or a question back.
+    pub is_final: bool,
+    /// `structuredContent`.
+    pub structured: Option<Value>,
+    /// Its length in bytes.
+    pub bytes: u64,
+}
+
+impl InFlight {
+    /// The id of the call, which is also the id of its decision.
+    pub fn id(&self) -> Option<uuid::Uuid> {
+        self.record.as_ref().map(Record::id)
+    }
+
+    /// Whether a result must be read for `structuredContent`.
+    pub fn has_output_schema(&self) -> bool {
+        self.definition.as_ref().is_some_and(|definition| definition.output.is_some())
+    }
+
+    /// The tool's definition, where the call was to a tool.
+    pub const fn definition(&self) -> Option<&Arc<Definition>> {
+        self.definition.as_ref()
+    }
+
+    /// Checks the result and closes the record.
+    pub fn complete(&mut self, server: &str, shape: &ResultShape) -> Result<(), Refusal> {
+        let checked = match &self.definition {
+            Some(definition) if shape.is_final => check(server, definition, shape),
+            _ => Ok(()),
+        };
+        if let Some(mut record) = self.record.take() {
+            match &checked {
+                Ok(()) => record.answered(shape.is_error, shape.bytes),
+                Err(refusal) => record.failed(refusal),
+            }
+        }
+        checked
+    }
+
+    /// Closes the record: the server answered with an error.
+    pub fn errored(&mut self, bytes: u64) {
+        if let Some(mut record) = self.record.take() {
+            record.answered(true, bytes);
+        }
+    }
+
+    /// Closes the record: the answer is not passed on.
+    pub fn refused(&mut self, refusal: &Refusal) {
+        if let Some(mut record) = self.record.take() {
+            record.failed(refusal);
+        }
+    }
+
+    /// Closes the record: the client went away, in a revision where that is a cancel.
+    pub fn cancelled(&mut self) {
+        if let Some(mut record) = self.record.take() {
+            record.cancelled();
+        }
+    }
+}
+
+/// Whether a final result fits its tool's output schema.
+pub fn check(
+    server: &str,
+    definition: &Definition,
+    shape: &ResultShape,
+) -> Result<(), Refusal> {
+    schema::check_result(definition, shape.structured.as_ref(), shape.is_error)
+        .map_err(|reason| Refusal::Answer { server: server.to_owned(), reason })
+}

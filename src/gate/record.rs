@@ -1,0 +1,401 @@
+//! What is kept of a call?
+//!
+//! One [`Record`] for each call writes its trail entries, counts it and logs it, each exactly
+//! once, also when its task is cancelled or panics: what is not closed is closed on drop.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::policy::Verdict;
+use super::{Arrival, Mode, Snapshot, Stray};
+use crate::call::{Call, Claimed, Door, Effect, Tier};
+use crate::json::Digest;
+use crate::metrics::labels::UNKNOWN_TOOL;
+use crate::metrics::{Metrics, NearMiss, Step};
+use crate::refusal::{Reason, Refusal};
+use crate::tools::Definition;
+use crate::trail::entry::{At, Body, Durability, Ending, Intent, Outcome, Said, V1, Would};
+use crate::trail::{Position, Trail};
+
+/// Where records go.
+pub struct Ledger {
+    /// The durable one.
+    pub trail: Trail,
+    /// The counted one.
+    pub metrics: Arc<Metrics>,
+}
+
+/// How far a call has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nothing decided.
+    Open,
+    /// Allowed and on record, not sent.
+    Intended,
+    /// Sent, no outcome yet.
+    Sent,
+    /// All is on record.
+    Closed,
+}
+
+/// What is known of the call from the start.
+struct Facts {
+    id: uuid::Uuid,
+    at: SystemTime,
+    door: Door,
+    agent: Arc<str>,
+    server: Arc<str>,
+    method: &'static str,
+    tool: Arc<str>,
+    session: Option<String>,
+    claimed: Claimed,
+    trace: Option<String>,
+    policy: Digest,
+    environment: Arc<str>,
+    mode: Mode,
+}
+
+/// What becomes known on the way.
+#[derive(Default)]
+struct Found {
+    hash: Option<Digest>,
+    definition: Option<Digest>,
+    reasons: Vec<Reason>,
+    warnings: Vec<Reason>,
+    would: Vec<Would>,
+}
+
+/// One call's record, open until something closes it.
+pub struct Record {
+    ledger: Arc<Ledger>,
+    stage: Stage,
+    facts: Facts,
+    found: Found,
+    tier: Tier,
+    effect: Effect,
+    began: Instant,
+    sent_at: Option<Instant>,
+    gate: Duration,
+}
+
+impl Record {
+    /// Opens one.
+    pub(super) fn open(ledger: Arc<Ledger>, snapshot: &Snapshot, arrival: &Arrival) -> Self {
+        let facts = Facts {
+            id: arrival.id,
+            at: arrival.received_at,
+            door: arrival.door,
+            agent: Arc::clone(&arrival.agent.id),
+            server: Arc::clone(&arrival.server),
+            method: arrival.method,
+            tool: Arc::clone(&arrival.tool),
+            // A session id is a key to the server: the record names it by its digest.
+            session: arrival.session.as_deref().map(|id| Digest::of(id.as_bytes()).to_string()),
+            claimed: arrival.claimed.clone(),
+            trace: arrival.trace.clone(),
+            policy: snapshot.digest,
+            environment: Arc::clone(&snapshot.environment),
+            mode: snapshot.mode,
+        };
+        Self::of(ledger, facts)
+    }
+
+    fn of(ledger: Arc<Ledger>, facts: Facts) -> Self {
+        Self {
+            ledger,
+            stage: Stage::Open,
+            facts,
+            found: Found::default(),
+            tier: Tier::High,
+            effect: Effect::Deny,
+            began: Instant::now(),
+            sent_at: None,
+            gate: Duration::ZERO,
+        }
+    }
+
+    /// Writes the whole record of a message that never was a call.
+    pub(super) fn stray(
+        ledger: &Arc<Ledger>,
+        snapshot: &Snapshot,
+        stray: &Stray<'_>,
+        refusal: &Refusal,
+    ) -> uuid::Uuid {
+        let id = uuid::Uuid::now_v7();
+        let facts = Facts {
+            id,
+            at: SystemTime::now(),
+            door: Door::Mcp,
+            agent: Arc::from(stray.agent.unwrap_or_default()),
+            server: Arc::from(stray.server.unwrap_or_default()),
+            method: stray.method.unwrap_or_default(),
+            tool: Arc::from(""),
+            session: None,
+            claimed: Claimed::default(),
+            trace: None,
+            policy: snapshot.digest,
+            environment: Arc::clone(&snapshot.environment),
+            mode: snapshot.mode,
+        };
+        Self::of(Arc::clone(ledger), facts).refuse(refusal);
+        id
+    }
+
+    /// The id of the call and its decision.
+    pub const fn id(&self) -> uuid::Uuid {
+        self.facts.id
+    }
+
+    pub(super) const fn classify(&mut self, tier: Tier) {
+        self.tier = tier;
+    }
+
+    pub(super) fn parsed(&mut self, call: &Call, definition: Option<&Definition>) {
+        self.found.hash = Some(call.hash);
+        self.found.definition = definition.map(|definition| definition.digest);
+    }
+
+    /// Times one step of the gate's own work.
+    pub(super) fn step(&self, step: Step, took: Duration) {
+        self.ledger.metrics.step(step, took);
+    }
+
+    pub(super) fn schema_time<T>(&self, check: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let result = check();
+        self.step(Step::Schema, began.elapsed());
+        result
+    }
+
+    pub(super) fn judged(&mut self, verdict: &Verdict) {
+        if let Some(tier) = verdict.tier {
+            self.tier = tier;
+        }
+        self.found.warnings.clone_from(&verdict.warnings);
+        self.found.reasons.clone_from(&verdict.reasons);
+        if let Some(failure) = &verdict.failure {
+            tracing::error!(
+                call.id = %self.facts.id,
+                tool.name = &*self.facts.tool,
+                error = %failure,
+                "policy could not decide, so the call is refused"
+            );
+        }
+        for (effect, reason) in &verdict.dry {
+            self.would(*effect, reason);
+        }
+    }
+
+    fn would(&mut self, effect: Effect, reason: &Reason) {
+        self.found.would.push(Would { effect, reason: reason.clone() });
+        self.near_miss(NearMiss::Unenforced);
+    }
+
+    /// The operator chose that this refusal does not stop the call.
+    pub(super) fn excepted(&mut self, refusal: &Refusal, mode: Mode) {
+        let effect = effect_of(refusal);
+        self.would(
+            effect,
+            &Reason {
+                code: refusal.code().to_owned(),
+                message: refusal.to_string(),
+                policy: mode.name().to_owned(),
+            },
+        );
+        self.ledger.metrics.exception(mode.name());
+    }
+
+    fn near_miss(&self, kind: NearMiss) {
+        if self.tier != Tier::Low {
+            self.ledger.metrics.near_miss(&self.facts.server, self.tier, kind);
+        }
+    }
+
+    /// Makes the intent durable. Nothing may be sent before it returns.
+    pub(super) async fn intend(&mut self, snapshot: &Snapshot) -> Result<(), Refusal> {
+        let began = Instant::now();
+        let fsync = snapshot.sync.of(self.tier);
+        let written = self.write_intent(Effect::Allow, "allowed", fsync);
+        let durable = match written {
+            Ok(at) if fsync => self.ledger.trail.durable(at).await.map_err(|e| e.to_string()),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        self.step(Step::Record, began.elapsed());
+        if let Err(error) = durable {
+            tracing::error!(call.id = %self.facts.id, %error, "the record cannot be written, so the call is refused");
+            self.stage = Stage::Closed;
+            self.ledger.metrics.refused(&self.facts.server, Refusal::RecordFailed.code());
+            self.count(Effect::Deny);
+            return Err(Refusal::RecordFailed);
+        }
+        self.stage = Stage::Intended;
+        self.gate = self.began.elapsed();
+        Ok(())
+    }
+
+    fn write_intent(&mut self, effect: Effect, code: &str, fsync: bool) -> Result<Position, String> {
+        self.effect = effect;
+        let (facts, found) = (&self.facts, &self.found);
+        let intent = Intent {
+            v: V1,
+            id: facts.id,
+            at: At(facts.at),
+            door: facts.door,
+            agent: Cow::Borrowed(&facts.agent),
+            server: Cow::Borrowed(&facts.server),
+            method: Cow::Borrowed(facts.method),
+            tool: Cow::Borrowed(&facts.tool),
+            tier: self.tier,
+            hash: found.hash,
+            definition: found.definition,
+            policy: Some(facts.policy),
+            environment: Cow::Borrowed(&facts.environment),
+            mode: Cow::Borrowed(facts.mode.name()),
+            effect,
+            code: Cow::Borrowed(code),
+            reasons: Cow::Borrowed(&found.reasons),
+            warnings: Cow::Borrowed(&found.warnings),
+            would: Cow::Borrowed(&found.would),
+            session: facts.session.as_deref().map(Cow::Borrowed),
+            claimed: Said::of(&facts.claimed),
+            durable: if fsync { Durability::Fsync } else { Durability::Written },
+            trace_id: facts.trace.as_deref().map(Cow::Borrowed),
+        };
+        self.ledger.append(&Body::Intent(Box::new(intent)))
+    }
+
+    /// Writes the refusal, counts it, logs it: all there is to say of this call.
+    pub(super) fn refuse(&mut self, refusal: &Refusal) {
+        let effect = effect_of(refusal);
+        if let Refusal::Denied { reasons } | Refusal::NeedsSignature { reasons } = refusal {
+            self.found.reasons.clone_from(reasons);
+        }
+        let kind = if effect == Effect::Hold { NearMiss::Held } else { NearMiss::Denied };
+        if self.found.hash.is_some() {
+            self.near_miss(kind);
+        }
+        if let Err(error) = self.write_intent(effect, refusal.code(), false) {
+            tracing::error!(call.id = %self.facts.id, %error, "a refusal could not be put on record");
+        }
+        self.stage = Stage::Closed;
+        self.gate = self.began.elapsed();
+        self.ledger.metrics.refused(&self.facts.server, refusal.code());
+        self.count(effect);
+        self.ledger.metrics.took(&self.facts.server, self.gate, self.gate);
+        self.log(refusal.code(), refusal.rule().unwrap_or(""));
+    }
+
+    pub(super) fn sent(&mut self) {
+        self.stage = Stage::Sent;
+        self.sent_at = Some(Instant::now());
+    }
+
+    /// The server answered.
+    pub(super) fn answered(&mut self, is_error: bool, bytes: u64) {
+        let ending = if is_error { Ending::ToolError } else { Ending::Answered };
+        self.close(ending, "answered", Some(bytes));
+    }
+
+    /// Nothing was sent, or what came back is not passed on, or nobody knows.
+    pub(super) fn failed(&mut self, refusal: &Refusal) {
+        let ending = match refusal {
+            Refusal::OutcomeUnknown(_) => Ending::Unknown,
+            Refusal::Answer { .. } => Ending::RefusedAnswer,
+            _ => Ending::Failed,
+        };
+        self.ledger.metrics.refused(&self.facts.server, refusal.code());
+        self.close(ending, refusal.code(), None);
+    }
+
+    pub(super) fn cancelled(&mut self) {
+        self.close(Ending::Cancelled, "cancelled", None);
+    }
+
+    fn close(&mut self, ending: Ending, code: &str, bytes: Option<u64>) {
+        if self.stage == Stage::Closed {
+            return;
+        }
+        self.stage = Stage::Closed;
+        let whole = self.began.elapsed();
+        let outcome = Body::Outcome(Outcome {
+            v: V1,
+            id: self.facts.id,
+            at: At(SystemTime::now()),
+            outcome: ending,
+            code: Cow::Borrowed(code),
+            duration_us: micros(whole),
+            gate_us: micros(self.gate),
+            status: None,
+            result: None,
+            bytes: bytes.unwrap_or(0),
+        });
+        if let Err(error) = self.ledger.append(&outcome) {
+            tracing::error!(call.id = %self.facts.id, %error, "an outcome could not be put on record");
+        }
+        if let Some(sent) = self.sent_at {
+            self.step(Step::Forward, sent.elapsed());
+        }
+        self.count(Effect::Allow);
+        self.ledger.metrics.took(&self.facts.server, whole, self.gate);
+        self.log(code, "");
+    }
+
+    fn count(&self, effect: Effect) {
+        // A name that no server defines is whatever an agent likes: it gets no label of its own.
+        let tool = if self.found.hash.is_some() { &*self.facts.tool } else { UNKNOWN_TOOL };
+        self.ledger.metrics.decided(&self.facts.server, tool, self.tier, effect);
+    }
+
+    fn log(&self, code: &str, rule: &str) {
+        let facts = &self.facts;
+        tracing::info!(
+            target: "countersign::call",
+            call.id = %facts.id,
+            agent.id = &*facts.agent,
+            server.name = &*facts.server,
+            method = facts.method,
+            tool.name = if self.found.hash.is_some() { &*facts.tool } else { "" },
+            tier = self.tier.name(),
+            decision = self.effect.name(),
+            code,
+            rule,
+            gate_us = micros(self.gate),
+            duration_us = micros(self.began.elapsed()),
+            "call",
+        );
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        match self.stage {
+            Stage::Closed => {}
+            // Its task was cancelled, or panicked, before anything was decided.
+            Stage::Open => self.refuse(&Refusal::Internal),
+            Stage::Intended => self.close(Ending::Cancelled, "not_sent", None),
+            Stage::Sent => self.close(Ending::Unknown, "outcome_unknown", None),
+        }
+    }
+}
+
+impl Ledger {
+    /// Appends one entry; in the kernel's hands when it returns.
+    pub fn append(&self, body: &Body<'_>) -> Result<Position, String> {
+        let mut bytes = Vec::with_capacity(768);
+        body.write(&mut bytes).map_err(|error| error.to_string())?;
+        self.trail.append(&bytes).map_err(|error| error.to_string())
+    }
+}
+
+const fn effect_of(refusal: &Refusal) -> Effect {
+    match refusal {
+        Refusal::NeedsSignature { .. } => Effect::Hold,
+        _ => Effect::Deny,
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
