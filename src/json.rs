@@ -36,6 +36,9 @@ pub enum FaultKind {
     /// An object names a key twice.
     #[error("a key that stands twice in one object")]
     DuplicateKey,
+    /// An object names a key that Rust's `serde_json` may read as something else than a key.
+    #[error("a key reserved by `serde_json`")]
+    ReservedKey,
     /// Deeper than the limit.
     #[error("nesting deeper than the limit")]
     Depth,
@@ -54,6 +57,7 @@ impl Fault {
             FaultKind::Syntax => "invalid_json",
             FaultKind::Text => "invalid_text",
             FaultKind::DuplicateKey => "duplicate_key",
+            FaultKind::ReservedKey => "reserved_key",
             FaultKind::Depth => "too_deep",
             FaultKind::Size => "too_large",
             FaultKind::Number => "number_would_round",

@@ -11,6 +11,10 @@ use super::{Fault, FaultKind, number, string};
 /// thread's stack.
 pub const DEPTH_CAP: usize = 128;
 
+/// With some of its features on, `serde_json` reads `{"$serde_json::private::RawValue":"[1]"}` as
+/// `[1]`, also out of a text: a value that policy never saw.
+const RESERVED: &str = "$serde_json::private::";
+
 /// How large a text may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -155,10 +159,15 @@ impl Reader<'_> {
         if self.peek() != Some(b'"') {
             return Err(self.fault(FaultKind::Syntax));
         }
-        let duplicate = self.fault(FaultKind::DuplicateKey);
+        let at = self.at;
         let key = self.string()?;
+        if key.starts_with(RESERVED) {
+            return Err(Fault { kind: FaultKind::ReservedKey, at });
+        }
         // Asked before the value is read, so that a duplicate costs nothing more.
-        let Entry::Vacant(place) = members.entry(key) else { return Err(duplicate) };
+        let Entry::Vacant(place) = members.entry(key) else {
+            return Err(Fault { kind: FaultKind::DuplicateKey, at });
+        };
         self.space();
         if !self.closes(b':') {
             return Err(self.fault(FaultKind::Syntax));

@@ -234,6 +234,19 @@ fn what_is_not_unicode_is_refused() {
     );
 }
 
+#[test]
+fn a_key_that_serde_json_reads_as_something_else_is_refused() {
+    refuses(
+        FaultKind::ReservedKey,
+        &[
+            (br#"{"$serde_json::private::RawValue":"{\"a\":1,\"a\":2}"}"#, 1),
+            (br#"[{"a":{"$serde_json::private::Number":"1e400"}}]"#, 7),
+            (br#"{"a":1,"\u0024serde_json::private::RawValue":"1"}"#, 7),
+        ],
+    );
+    assert!(read(r#"{"$serde_json":1,"serde_json::private::Number":2}"#).is_ok());
+}
+
 /// Texts near JSON: each piece is likely, their order is not.
 fn nearly_json() -> impl proptest::strategy::Strategy<Value = String> {
     let pieces = proptest::sample::select(vec![
