@@ -1,30 +1,18 @@
 //! What exactly did they send?
 //!
-//! One strict parse, after which nobody re-checks.
+//! One strict parse, after which nobody re-checks; and one canonical text, which is what hashes
+//! and pins are made of.
 
+mod canonical;
+mod digest;
+mod number;
+mod parse;
+mod string;
+
+pub use canonical::{canonical, write_canonical};
+pub use digest::{Digest, NotADigest, digest};
+pub use parse::{DEPTH_CAP, Limits, parse};
 pub use serde_json::{Map, Value};
-
-/// SHA-256 of something canonical; prints as `sha256:<hex>`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Digest(pub [u8; 32]);
-
-impl std::fmt::Display for Digest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "sha256:{}", hex::encode(self.0))
-    }
-}
-
-impl std::fmt::Debug for Digest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Display::fmt(self, f)
-    }
-}
-
-impl serde::Serialize for Digest {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
 
 /// Why a text is not the JSON that the gate reads, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +36,9 @@ pub enum FaultKind {
     /// An object names a key twice.
     #[error("a key that stands twice in one object")]
     DuplicateKey,
+    /// An object names a key that Rust's `serde_json` may read as something else than a key.
+    #[error("a key reserved by `serde_json`")]
+    ReservedKey,
     /// Deeper than the limit.
     #[error("nesting deeper than the limit")]
     Depth,
@@ -66,6 +57,7 @@ impl Fault {
             FaultKind::Syntax => "invalid_json",
             FaultKind::Text => "invalid_text",
             FaultKind::DuplicateKey => "duplicate_key",
+            FaultKind::ReservedKey => "reserved_key",
             FaultKind::Depth => "too_deep",
             FaultKind::Size => "too_large",
             FaultKind::Number => "number_would_round",

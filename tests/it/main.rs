@@ -1,1 +1,3 @@
 //! Black box: the real binary, real sockets. One binary, so that it links once.
+
+mod corpus;
