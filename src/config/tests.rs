@@ -1,0 +1,215 @@
+use super::*;
+use std::path::Path;
+
+const DIGEST: &str = "4a1c9e0f7b2d6853a1c9e0f7b2d68534a1c9e0f7b2d6853a1c9e0f7b2d685341";
+const OTHER: &str = "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752";
+
+/// The least that a config can be, with some of its sections replaced.
+fn smallest(replaced: &[(&str, &str)]) -> String {
+    let mut sections = BTreeMap::from([
+        ("policies", "[./policies]".to_owned()),
+        ("agents", format!("[{{id: bot, token: {{sha256: '{DIGEST}'}}}}]")),
+        ("servers", "{crm: {mcp: 'http://127.0.0.1:9000/mcp'}}".to_owned()),
+    ]);
+    sections.extend(replaced.iter().map(|(key, text)| (*key, (*text).to_owned())));
+    sections.iter().map(|(key, text)| format!("{key}: {text}\n")).collect()
+}
+
+fn faults(text: &str) -> Vec<String> {
+    match parse(text, Path::new("/etc/countersign")) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn the_smallest_config_has_safe_defaults() {
+    let config = parse(&smallest(&[]), Path::new("/etc/countersign")).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8700");
+    assert_eq!(config.operator.to_string(), "127.0.0.1:8701");
+    assert_eq!(config.state, Path::new("/etc/countersign/state"));
+    assert_eq!(config.policies, [Path::new("/etc/countersign/./policies")]);
+    assert_eq!((config.mode, config.environment.as_str()), (Mode::Enforce, "production"));
+    assert_eq!(config.sync, Sync { low: false, medium: true, high: true });
+    assert_eq!(config.limits, Limits::default());
+    let crm = &config.servers["crm"];
+    assert_eq!((crm.timeout, crm.idle), (Duration::from_secs(300), None));
+    assert_eq!((crm.minimum_version, &crm.credential), ("2025-03-26", &None));
+}
+
+#[test]
+fn one_fault_is_told_with_its_place_and_what_would_be_right() {
+    for (key, text, expected) in [
+        ("agnets", "[]", "did you mean `agents`"),
+        ("listen", "8700", "write an address and a port"),
+        ("drain", "", "`drain` has no value"),
+        ("drain", "25", "with its unit"),
+        ("mode", "monitor", "expected one of `enforce`, `warn`, `dryrun`"),
+        ("state", "[x]", "expected text, found a list"),
+        ("limits", "{bodi: 1MiB}", "did you mean `body`"),
+        ("limits", "{body: 2GiB}", "expected a size from 1024"),
+        ("limits", "{calls: 0}", "expected a number from 1"),
+        ("policies", "[]", "nothing is allowed"),
+        ("policies", "./policies", "expected a list, found text"),
+        ("tls", "{certificate: a.pem}", "`key` is missing"),
+        ("hosts", "['gate:8700']", "without port"),
+        ("origins", "['*']", "such as `https://app.example.com`"),
+        ("operator", "{listen: '127.0.0.1:8700'}", "different listeners"),
+        ("servers", "{}", "name 1 to"),
+        ("servers", "{CRM: {mcp: 'http://a/'}}", "a server's name"),
+        ("servers", "{crm: {mcp: 'http://a/', url: x}}", "unknown key `url`"),
+        ("servers", "{crm: {timeout: 5m}}", "`mcp` is missing"),
+        ("servers", "{crm: {mcp: 'http://a/', tls: {roots: r.pem}}}", "`tls` has no effect"),
+        ("servers", "{crm: {mcp: 'http://a/', forward_headers: [Cookie]}}", "never goes"),
+        ("servers", "{crm: {mcp: 'http://a/', minimum_version: 2024-11-05}}", "expected one of"),
+        ("jwt", "[{issuer: i, audience: a, jwks: {url: 'http://a/'}}]", "`https` only"),
+        ("jwt", "[{issuer: i, audience: a, jwks: {file: a}, algorithms: [HS256]}]", "one of"),
+        ("jwt", "[{issuer: i, audience: a, jwks: {file: a}, algorithms: [none]}]", "one of"),
+        ("jwt", "[{issuer: i, jwks: {file: a}}]", "`audience` is missing"),
+        ("otlp", "{endpoint: 'http://c:4318', headers: {key: plain}}", "does not stand"),
+        ("otlp", "{endpoint: 'http://c:4318', sample: 2}", "from 0 to 1"),
+        ("record", "{sync: {low: maybe}}", "true or false"),
+    ] {
+        let told = faults(&smallest(&[(key, text)]));
+        assert_eq!(told.len(), 1, "{key}: {text}: {told:?}");
+        assert!(told[0].contains(expected), "{key}: {text}: {told:?}");
+        assert!(told[0].starts_with("countersign.yaml:"), "{told:?}");
+    }
+}
+
+#[test]
+fn agents_prove_themselves_in_one_way_that_no_other_has() {
+    let sha = |digest| format!("token: {{sha256: '{digest}'}}");
+    for (agents, expected) in [
+        (format!("[{{id: a, {}}}, {{id: b, {}}}]", sha(DIGEST), sha(OTHER)), None),
+        (format!("[{{id: a, {}}}, {{id: b, {}}}]", sha(DIGEST), sha(DIGEST)), Some("same token")),
+        (format!("[{{id: a, {}}}, {{id: a, {}}}]", sha(DIGEST), sha(OTHER)), Some("same id")),
+        (format!("[{{id: a, {}, anonymous: true}}]", sha(DIGEST)), Some("in one way")),
+        ("[{id: a}]".into(), Some("in one way")),
+        ("[{id: a, anonymous: false}]".into(), Some("leaves no way")),
+        ("[{id: a, anonymous: true}]".into(), None),
+        ("[{id: a, anonymous: true}, {id: b, anonymous: true}]".into(), Some("told apart")),
+        ("[{id: 'a b', anonymous: true}]".into(), Some("letters")),
+        ("[{id: a, token: hunter2hunter2hunter2}]".into(), Some("does not stand in a config")),
+        ("[{id: a, token: {}}]".into(), Some("has one source")),
+        ("[{id: a, token: {env: COUNTERSIGN_NOT_SET}}]".into(), Some("is not set")),
+        ("[{id: a, token: {file: not-there}}]".into(), Some("cannot read")),
+        ("[{id: a, token: {sha256: abc}}]".into(), Some("64 hexadecimal")),
+        ("[{id: a, certificate: 'spiffe://e.org/a'}]".into(), Some("tls.client_ca")),
+        ("[{id: a, certificate: 'spiffe://e.org'}]".into(), Some("SPIFFE")),
+        ("[{id: a, certificate: 'spiffe://e.org/a/../b'}]".into(), Some("SPIFFE")),
+    ] {
+        let told = faults(&smallest(&[("agents", &agents)]));
+        match expected {
+            None => assert_eq!(told, Vec::<String>::new(), "{agents}"),
+            Some(part) => {
+                assert_eq!(told.len(), 1, "{agents}: {told:?}");
+                assert!(told[0].contains(part), "{agents}: {told:?}");
+                assert!(!told[0].contains("hunter2"), "{told:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn d05_nobody_unproven_reaches_a_listener_off_loopback() {
+    let token = format!("[{{id: a, token: {{sha256: '{DIGEST}'}}}}]");
+    let anonymous = "[{id: a, anonymous: true}]";
+    let jwt = "[{issuer: i, audience: a, jwks: {file: keys.json}}]";
+    for (listen, operator, agents, jwt, starts) in [
+        ("127.0.0.1:1", "127.0.0.1:2", anonymous, None, true),
+        ("'[::1]:1'", "'[::1]:2'", anonymous, None, true),
+        ("0.0.0.0:1", "127.0.0.1:2", anonymous, None, false),
+        ("127.0.0.1:1", "0.0.0.0:2", anonymous, None, false),
+        ("'[::]:1'", "127.0.0.1:2", anonymous, Some(jwt), false),
+        ("0.0.0.0:1", "0.0.0.0:2", token.as_str(), None, true),
+        ("0.0.0.0:1", "127.0.0.1:2", "[]", Some(jwt), true),
+        ("0.0.0.0:1", "127.0.0.1:2", "[]", None, false),
+        ("127.0.0.1:1", "127.0.0.1:2", "[]", None, false),
+    ] {
+        let operator = format!("{{listen: {operator}}}");
+        let mut sections = vec![("listen", listen), ("operator", &operator), ("agents", agents)];
+        sections.extend(jwt.map(|jwt| ("jwt", jwt)));
+        let told = faults(&smallest(&sections));
+        assert_eq!(told.is_empty(), starts, "{sections:?}: {told:?}");
+    }
+}
+
+#[test]
+fn d05_weak_secrets_do_not_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = smallest(&[("agents", "[{id: a, token: {file: token}}]")]);
+    for (secret, starts) in [
+        ("", false),
+        ("\n", false),
+        ("short-but-random", true),
+        ("short-but-rando", false),
+        ("changemechangeme", false),
+        ("3f786850e387550fdab836ed7e6dc881\n", true),
+    ] {
+        std::fs::write(directory.path().join("token"), secret).unwrap();
+        let outcome = parse(&text, directory.path());
+        assert_eq!(outcome.is_ok(), starts, "{secret}: {outcome:?}");
+        if let Ok(config) = outcome {
+            let expected = Proof::Token(TokenDigest::of(secret.trim_end()));
+            assert_eq!(config.agents[0].proof, expected);
+        }
+    }
+}
+
+#[test]
+fn d05_a_digest_of_nothing_or_of_a_default_is_no_token() {
+    for known in ["", "changeme", "password"] {
+        let digest = hex::encode(TokenDigest::of(known).0);
+        let agents = format!("[{{id: a, token: {{sha256: '{digest}'}}}}]");
+        assert!(faults(&smallest(&[("agents", &agents)]))[0].contains("well-known"), "{known}");
+    }
+}
+
+#[test]
+fn a_credential_is_a_whole_header_and_never_printed() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("crm"), "Bearer k7Qw9ZpL2mXv4RtY\n").unwrap();
+    let servers = "{crm: {mcp: 'http://a/', credential: \
+                   {header: Authorization, value: {file: crm}}}}";
+    let config = parse(&smallest(&[("servers", servers)]), directory.path()).unwrap();
+    let credential = config.servers["crm"].credential.as_ref().unwrap();
+    assert_eq!(credential.header, http::header::AUTHORIZATION);
+    assert_eq!(credential.value, "Bearer k7Qw9ZpL2mXv4RtY");
+    assert!(!format!("{config:?}").contains("k7Qw9"));
+}
+
+#[test]
+fn a_file_that_is_named_but_not_there_is_told_at_load() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("countersign.yaml");
+    std::fs::write(&path, smallest(&[("tools", "[./tools]")])).unwrap();
+    let problems = Config::load(&path).unwrap_err();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems.iter().all(|p| p.message.contains("cannot read")), "{problems:?}");
+    std::fs::create_dir(directory.path().join("policies")).unwrap();
+    std::fs::create_dir(directory.path().join("tools")).unwrap();
+    assert!(Config::load(&path).is_ok());
+    assert!(Config::load(Path::new("/not/there.yaml")).unwrap_err()[0].line == 0);
+}
+
+#[test]
+fn every_fault_is_told_at_once() {
+    let told = faults(include_str!("../../tests/config/faults.yaml"));
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "\\PC{0,200}") {
+        let _ = parse(&text, Path::new("."));
+    }
+
+    #[test]
+    fn no_value_anywhere_makes_it_panic(
+        key in proptest::sample::select(ROOT.to_vec()),
+        value in "[ \\[\\]{}:,'\"a-z0-9.&*!|>~\n-]{0,80}",
+    ) {
+        let _ = parse(&smallest(&[(key, &value)]), Path::new("/nowhere"));
+    }
+}
