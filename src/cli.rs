@@ -1,1 +1,3 @@
 //! Which command was meant?
+
+pub mod demo;
