@@ -5,18 +5,26 @@
 //! becomes a label (see [`labels`]), so that no agent can make the scrape grow.
 
 mod labels;
+mod names;
 mod process;
+mod register;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
 };
 
 use crate::call::{Effect, Tier};
+use register::{
+    CALL_BUCKETS, STEP_BUCKETS, counter, counters, gate_histogram, gauge, gauges, histograms, info,
+    int_gauge,
+};
+
 pub use labels::{OTHER, SERVERS, TOOLS_PER_SERVER, UNKNOWN_TOOL};
+pub use names::{Build, NearMiss, Step, UpstreamError};
 
 /// What counts and measures; cheap to share, registered nowhere but in itself.
 pub struct Metrics {
@@ -41,115 +49,6 @@ pub struct Metrics {
     resident_bytes: Gauge,
 }
 
-/// The binary that runs, as `countersign_build_info` tells it.
-#[derive(Debug, Clone, Copy)]
-pub struct Build {
-    /// The release, such as `0.1.0`.
-    pub version: &'static str,
-    /// The commit it was built from.
-    pub commit: &'static str,
-}
-
-/// A part of the gate's own work, for `countersign_step_duration_seconds`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Who asks.
-    Identify,
-    /// What they sent.
-    Parse,
-    /// Whether it fits the tool's schema.
-    Schema,
-    /// What policy says.
-    Policy,
-    /// Making the intent durable.
-    Record,
-    /// The upstream's share: send, wait, read.
-    Forward,
-    /// Checking what came back.
-    Answer,
-}
-
-impl Step {
-    const ALL: [Self; 7] = [
-        Self::Identify,
-        Self::Parse,
-        Self::Schema,
-        Self::Policy,
-        Self::Record,
-        Self::Forward,
-        Self::Answer,
-    ];
-
-    /// The label's value.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Identify => "identify",
-            Self::Parse => "parse",
-            Self::Schema => "schema",
-            Self::Policy => "policy",
-            Self::Record => "record",
-            Self::Forward => "forward",
-            Self::Answer => "answer",
-        }
-    }
-}
-
-/// How close a call came to harm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NearMiss {
-    /// Policy denied a call of tier medium or high.
-    Denied,
-    /// Policy held a call of tier medium or high.
-    Held,
-    /// The call came within the configured headroom of a limit.
-    Headroom,
-    /// It would have been stopped, had the rule been enforced (warn and dry-run modes).
-    Unenforced,
-}
-
-impl NearMiss {
-    /// The label's value.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Denied => "denied",
-            Self::Held => "held",
-            Self::Headroom => "headroom",
-            Self::Unenforced => "unenforced",
-        }
-    }
-}
-
-/// What went wrong between the gate and a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UpstreamError {
-    /// No connection; nothing was sent.
-    Connect,
-    /// The connection ended before the answer did.
-    Reset,
-    /// An HTTP status that says the server failed.
-    Status,
-    /// An answer that is not the protocol's.
-    Protocol,
-    /// An answer over the size limit.
-    TooLarge,
-    /// A structured result that breaks the tool's output schema.
-    Schema,
-}
-
-impl UpstreamError {
-    /// The label's value.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Reset => "reset",
-            Self::Status => "status",
-            Self::Protocol => "protocol",
-            Self::TooLarge => "too_large",
-            Self::Schema => "schema",
-        }
-    }
-}
-
 /// The counters of one tool. Keep it where the tool is kept: a count is then one atomic add.
 pub struct ToolCounts {
     series: IntCounterVec,
@@ -157,6 +56,8 @@ pub struct ToolCounts {
     tool: Arc<str>,
     // By tier and effect; made on first use, so that what never happens has no series.
     counts: [[OnceLock<IntCounter>; 3]; 3],
+    call_seconds: Histogram,
+    gate_seconds: Histogram,
 }
 
 impl ToolCounts {
@@ -182,6 +83,12 @@ impl ToolCounts {
                 ])
             })
             .inc();
+    }
+
+    /// How long a whole call took, and the gate's own share of it.
+    pub fn took(&self, whole: Duration, gate: Duration) {
+        self.call_seconds.observe(whole.as_secs_f64());
+        self.gate_seconds.observe(gate.as_secs_f64());
     }
 }
 
@@ -304,9 +211,11 @@ impl Metrics {
     pub fn tool(&self, server: &str, tool: &str) -> Arc<ToolCounts> {
         self.labels.tool(server, tool, |server, tool| ToolCounts {
             series: self.calls.clone(),
+            counts: Default::default(),
+            call_seconds: self.call_seconds.with_label_values(&[&*server]),
+            gate_seconds: self.gate_seconds.clone(),
             server,
             tool,
-            counts: Default::default(),
         })
     }
 
@@ -325,13 +234,6 @@ impl Metrics {
     pub fn near_miss(&self, server: &str, tier: Tier, kind: NearMiss) {
         let server = self.labels.server(server);
         self.near_misses.with_label_values(&[&*server, tier.name(), kind.name()]).inc();
-    }
-
-    /// How long a whole call took, and the gate's own share of it.
-    pub fn took(&self, server: &str, whole: Duration, gate: Duration) {
-        let server = self.labels.server(server);
-        self.call_seconds.with_label_values(&[&*server]).observe(whole.as_secs_f64());
-        self.gate_seconds.observe(gate.as_secs_f64());
     }
 
     /// How long one step took.
@@ -401,70 +303,6 @@ impl Metrics {
         }
         text
     }
-}
-
-const GATE_BUCKETS: &[f64] =
-    &[25e-6, 50e-6, 1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3, 6.4e-3, 0.0128, 0.05, 0.25, 1.0];
-const STEP_BUCKETS: &[f64] =
-    &[1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 0.025, 0.1, 1.0];
-const CALL_BUCKETS: &[f64] = &[
-    1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-    30.0, 60.0, 300.0,
-];
-
-type Registered<T> = Result<T, prometheus::Error>;
-
-fn register<C: prometheus::core::Collector + Clone + 'static>(
-    registry: &Registry,
-    collector: C,
-) -> Registered<C> {
-    registry.register(Box::new(collector.clone()))?;
-    Ok(collector)
-}
-
-fn counter(r: &Registry, name: &str, help: &str) -> Registered<IntCounter> {
-    register(r, IntCounter::new(name, help)?)
-}
-
-fn counters(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Registered<IntCounterVec> {
-    register(r, IntCounterVec::new(Opts::new(name, help), labels)?)
-}
-
-fn gauge(r: &Registry, name: &str, help: &str) -> Registered<Gauge> {
-    register(r, Gauge::new(name, help)?)
-}
-
-fn int_gauge(r: &Registry, name: &str, help: &str) -> Registered<IntGauge> {
-    register(r, IntGauge::new(name, help)?)
-}
-
-fn gauges(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Registered<IntGaugeVec> {
-    register(r, IntGaugeVec::new(Opts::new(name, help), labels)?)
-}
-
-fn histograms(
-    r: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-    buckets: &[f64],
-) -> Registered<HistogramVec> {
-    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-    register(r, HistogramVec::new(options, labels)?)
-}
-
-fn gate_histogram(r: &Registry) -> Registered<Histogram> {
-    let help = "The gate's own share of a call, upstream excluded, in seconds.";
-    let options = HistogramOpts::new("gate_duration_seconds", help).buckets(GATE_BUCKETS.to_vec());
-    register(r, Histogram::with_opts(options)?)
-}
-
-fn info(r: &Registry, build: Build) -> Registered<()> {
-    let help = "The binary that runs; always 1.";
-    gauges(r, "build_info", help, &["version", "commit"])?
-        .with_label_values(&[build.version, build.commit])
-        .set(1);
-    Ok(())
 }
 
 #[cfg(test)]

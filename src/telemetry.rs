@@ -6,6 +6,7 @@
 
 mod context;
 mod export;
+mod line;
 mod span;
 
 use std::time::Duration;
@@ -118,7 +119,11 @@ where
             .with_writer(lines)
             .with_filter(level)
             .boxed(),
-        Format::Text => fmt::layer().with_ansi(false).with_writer(lines).with_filter(level).boxed(),
+        Format::Text => fmt::layer()
+            .with_ansi(false)
+            .with_writer(line::OneLine(lines))
+            .with_filter(level)
+            .boxed(),
     }];
     let sender = settings.otlp.as_ref().map(export::Sender::start).transpose()?;
     if let Some(sender) = &sender {

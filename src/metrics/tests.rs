@@ -16,7 +16,7 @@ fn what_happened_is_what_the_scrape_says() {
     m.decided("crm", "lookup", Tier::Low, Effect::Allow);
     m.refused("crm", "denied");
     m.near_miss("crm", Tier::High, NearMiss::Held);
-    m.took("crm", Duration::from_millis(3), Duration::from_micros(60));
+    m.tool("crm", "refund").took(Duration::from_millis(3), Duration::from_micros(60));
     m.step(Step::Policy, Duration::from_micros(40));
     m.upstream_failed("crm", UpstreamError::Reset);
     m.upstream_timed_out("crm");
@@ -153,5 +153,5 @@ fn cost() {
     time("looked up", &|| m.decided("crm", "refund", Tier::High, Effect::Allow));
     time("refused", &|| m.refused("crm", "denied"));
     time("step", &|| m.step(Step::Policy, Duration::from_micros(40)));
-    time("took", &|| m.took("crm", Duration::from_millis(1), Duration::from_micros(40)));
+    time("took", &|| kept.took(Duration::from_millis(1), Duration::from_micros(40)));
 }

@@ -85,7 +85,7 @@ async fn three_pages_are_served_to_readers_and_nothing_else() {
 #[tokio::test]
 async fn readiness_follows_what_is_in_place() {
     let running = run().await;
-    let cases: [(&str, fn(&mut Report), u16, u16); 8] = [
+    let cases: [(&str, Change, u16, u16); 8] = [
         ("all well", |_| {}, 200, 200),
         ("starting", |r| r.phase = Phase::Starting, 503, 503),
         ("draining", |r| r.phase = Phase::Draining, 200, 503),
@@ -107,6 +107,8 @@ async fn readiness_follows_what_is_in_place() {
         assert!(body["checks"]["tools"]["crm"]["detail"].is_string(), "{name}");
     }
 }
+
+type Change = fn(&mut Report);
 
 fn tools(report: &mut Report, check: Check) {
     report.checks.tools.insert("crm".into(), check);

@@ -61,13 +61,15 @@ impl TraceContext {
         Self { parent, state, baggage: baggage.and_then(|b| plain(b, BAGGAGE_BYTES)) }
     }
 
-    /// This, or `other` where this is no trace.
+    /// This, or `other` where this is no trace; baggage likewise, by itself.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
-        if self.parent.is_some() {
-            return self;
-        }
-        Self { baggage: self.baggage.or(other.baggage), ..other }
+        let baggage = self.baggage.or(other.baggage);
+        let (parent, state) = match self.parent {
+            Some(_) => (self.parent, self.state),
+            None => (other.parent, other.state),
+        };
+        Self { parent, state, baggage }
     }
 
     /// The trace's id in hexadecimal, for a log line; `None` outside of any trace.
@@ -238,6 +240,10 @@ mod tests {
         let silent = TraceContext::from_meta(&meta(json!({BAGGAGE: "user=1"})));
         let both = silent.or(outer.clone());
         assert_eq!((both.trace_id(), both.baggage.as_deref()), (outer.trace_id(), Some("user=1")));
+        headers.insert(BAGGAGE, "user=2".parse().unwrap());
+        let without = TraceContext::from_meta(&meta(json!({PARENT: PARENT_TEXT})));
+        let both = without.or(TraceContext::from_headers(&headers));
+        assert_eq!((both.trace_id(), both.baggage.as_deref()), (inner.trace_id(), Some("user=2")));
     }
 
     #[test]

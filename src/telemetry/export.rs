@@ -291,6 +291,14 @@ mod tests {
     }
 
     #[test]
+    fn both_protocols_can_be_encrypted() {
+        for protocol in [Protocol::Http, Protocol::Grpc] {
+            let sender = Sender::start(&Otlp::to("https://collector.example:4317", protocol));
+            sender.unwrap().stop(Duration::ZERO);
+        }
+    }
+
+    #[test]
     fn o6_header_values_are_not_shown() {
         let mut otlp = Otlp::to("http://c", Protocol::Http);
         otlp.headers.push(("authorization".into(), "Bearer canary".into()));

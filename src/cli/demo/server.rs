@@ -5,7 +5,6 @@
 //! any other: it trusts its caller, and the gate in front of it must not trust it.
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,15 +30,22 @@ const BODY_BYTES: usize = 1024 * 1024;
 /// How long a request's head may take.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 
+/// A pause after a failed accept, lest it become a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
 const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
 const CAPABILITIES_KEY: &str = "io.modelcontextprotocol/clientCapabilities";
 const INSTRUCTIONS: &str = "A sample shop. Everything in it is made up and kept in memory.";
 
-/// Serves the sample tools on `listener` until it fails or the future is dropped.
-pub async fn serve(listener: TcpListener) -> io::Result<()> {
+/// Serves the sample tools on `listener` until the future is dropped.
+pub async fn serve(listener: TcpListener) {
     let world = Arc::new(World::default());
     loop {
-        let (stream, _) = listener.accept().await?;
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors, or a peer that left at once: neither ends the demo.
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
         let world = Arc::clone(&world);
         tokio::spawn(async move {
             let service = service_fn(move |request| {

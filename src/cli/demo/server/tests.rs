@@ -102,3 +102,39 @@ fn results_have_the_shape_of_their_revision() {
     assert_eq!(list.get("resultType"), None);
     assert_eq!(list["tools"].as_array().unwrap().len(), 9);
 }
+
+#[tokio::test]
+async fn over_http_only_single_messages_to_its_path_are_answered() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = tokio::spawn(serve(listener));
+    let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    let told = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    let huge = "x".repeat(BODY_BYTES + 1);
+    for (method, path, body, expected) in [
+        ("POST", "/mcp", ping, "200"),
+        ("POST", "/mcp", told, "202"),
+        ("POST", "/mcp", "[]", "400"),
+        ("POST", "/mcp", "{", "400"),
+        ("POST", "/mcp", &huge, "413"),
+        ("POST", "/", ping, "404"),
+        ("GET", "/mcp", "", "405"),
+        ("DELETE", "/mcp", "", "405"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n\r\n"
+        );
+        // The server may answer before it has read all of a body that is too long.
+        let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        assert_eq!(answer.strip_prefix("HTTP/1.1 "), Some(expected), "{method} {path}");
+    }
+    serving.abort();
+}
