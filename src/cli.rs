@@ -1,4 +1,4 @@
 //! Which command was meant?
 
-/// What is on record?
 pub mod audit;
+pub mod demo;
