@@ -333,19 +333,20 @@ impl Flags {
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let flags = Flags::read(std::env::args().skip(1))?;
-    // A short retry, so that a test of resumption need not wait long.
-    let mut config = StreamableHttpServerConfig::default()
-        .with_sse_retry(Some(Duration::from_millis(200)))
-        .with_allowed_origins(["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"]);
+    let mut config = StreamableHttpServerConfig::default().with_allowed_origins([
+        "http://localhost:*",
+        "http://127.0.0.1:*",
+        "http://[::1]:*",
+    ]);
     if flags.any_host {
         config = config.disable_allowed_hosts();
     }
     let server = Server::new();
-    let service = StreamableHttpService::new(
-        move || Ok(server.clone()),
-        Arc::new(LocalSessionManager::default()),
-        config,
-    );
+    // A short retry, so that a test of resumption need not wait long.
+    let mut sessions = LocalSessionManager::default();
+    sessions.session_config.sse_retry = Some(Duration::from_millis(200));
+    let service =
+        StreamableHttpService::new(move || Ok(server.clone()), Arc::new(sessions), config);
     let listener = TcpListener::bind(flags.listen).await?;
     writeln!(std::io::stdout(), "ready http://{}/mcp", listener.local_addr()?)?;
     let expected: Option<Arc<str>> = flags.token.map(|token| format!("Bearer {token}").into());
