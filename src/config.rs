@@ -8,6 +8,7 @@
 //! in `schemas/config.schema.json`; a test holds the four together.
 
 mod agents;
+pub mod files;
 mod limits;
 mod listeners;
 mod output;
@@ -20,7 +21,6 @@ mod url;
 pub mod yaml;
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -158,19 +158,32 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, in the order of the file.
     pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
-        let shown = path.display().to_string();
-        let text = read_bounded(path)
-            .map_err(|error| vec![Problem::of_file(&shown, format!("cannot be read: {error}"))])?;
-        let base = path.parent().unwrap_or(Path::new(""));
-        let mut reading = Reading::new(&shown, base);
-        let config = read(&text, &mut reading);
-        for (needed, at) in std::mem::take(&mut reading.needed) {
-            if let Err(error) = std::fs::metadata(&needed) {
-                reading.fault(at, format!("cannot read `{}`: {error}", needed.display()));
-            }
+        match inspect(path) {
+            (Some(config), problems) if problems.is_empty() => Ok(config),
+            (_, problems) => Err(problems),
         }
-        finish(config, reading)
     }
+}
+
+/// Reads a config file as far as it can be read, and tells everything that is wrong, in the order
+/// of the file. For those who look further into a broken config; nothing may be served from one,
+/// since defaults stand in for what could not be read.
+pub fn inspect(path: &Path) -> (Option<Config>, Vec<Problem>) {
+    let shown = path.display().to_string();
+    let text = match files::read_text(path) {
+        Ok(text) => text,
+        Err(error) => {
+            return (None, vec![Problem::of_file(&shown, format!("cannot be read: {error}"))]);
+        }
+    };
+    let mut reading = Reading::new(&shown, path.parent().unwrap_or(Path::new("")));
+    let config = read(&text, &mut reading);
+    for (needed, at) in std::mem::take(&mut reading.needed) {
+        if let Err(error) = std::fs::metadata(&needed) {
+            reading.fault(at, format!("cannot read `{}`: {error}", needed.display()));
+        }
+    }
+    (config, in_order(reading.problems))
 }
 
 /// Reads a config from its text. Relative paths are relative to `base`; of all files it names only
@@ -181,24 +194,16 @@ impl Config {
 pub fn parse(text: &str, base: &Path) -> Result<Config, Vec<Problem>> {
     let mut reading = Reading::new("countersign.yaml", base);
     let config = read(text, &mut reading);
-    finish(config, reading)
+    match (config, in_order(reading.problems)) {
+        (Some(config), problems) if problems.is_empty() => Ok(config),
+        (_, problems) => Err(problems),
+    }
 }
 
-fn read_bounded(path: &Path) -> std::io::Result<String> {
-    let limit = u64::try_from(yaml::MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(limit).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-fn finish(config: Option<Config>, reading: Reading<'_>) -> Result<Config, Vec<Problem>> {
-    let mut problems = reading.problems;
+fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort();
     problems.dedup();
-    match config {
-        Some(config) if problems.is_empty() => Ok(config),
-        _ => Err(problems),
-    }
+    problems
 }
 
 fn read(text: &str, reading: &mut Reading<'_>) -> Option<Config> {
@@ -259,7 +264,7 @@ fn policies(root: &Section<'_>, reading: &mut Reading<'_>) -> Vec<PathBuf> {
     let node = root.must("policies", reading);
     let policies = reading.list(node, |reading, node| reading.file(node));
     if let Some(node) = node
-        && node.value == yaml::Value::List(Vec::new())
+        && node.value.is_empty_list()
     {
         reading.fault(node.at, "without a policy nothing is allowed; name a directory of them");
     }

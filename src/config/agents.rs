@@ -217,12 +217,10 @@ fn audience(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Vec<Stri
     if !matches!(node.value, Value::List(_)) {
         return reading.take(node, text).map(|one| vec![one]);
     }
-    let audience = reading.list(Some(node), |reading, node| reading.take(node, text));
-    if audience.is_empty() {
+    if node.value.is_empty_list() {
         reading.fault(node.at, "an issuer's tokens are for somebody; name at least one audience");
-        return None;
     }
-    Some(audience)
+    Some(reading.list(Some(node), |reading, node| reading.take(node, text)))
 }
 
 fn jwks(node: &Node, reading: &mut Reading<'_>) -> Option<Jwks> {
@@ -241,10 +239,8 @@ fn algorithms(section: &Section<'_>, reading: &mut Reading<'_>) -> Vec<Algorithm
     let Some(node) = section.find("algorithms") else {
         return vec![Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
     };
-    let named = |reading: &mut Reading<'_>, node: &Node| reading.take(node, one_of(ALGORITHMS));
-    let algorithms = reading.list(Some(node), named);
-    if algorithms.is_empty() {
+    if node.value.is_empty_list() {
         reading.fault(node.at, "name at least one algorithm, or leave `algorithms` out");
     }
-    algorithms
+    reading.list(Some(node), |reading, node| reading.take(node, one_of(ALGORITHMS)))
 }

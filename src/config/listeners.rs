@@ -7,7 +7,7 @@ use super::agents::{Agent, Issuer, Proof};
 use super::scalar::text;
 use super::section::{Reading, Section};
 use super::servers::{Identity, identity};
-use super::yaml::{Node, Value};
+use super::yaml::Node;
 
 pub(super) const TLS: &[&str] = &["certificate", "key", "client_ca"];
 pub(super) const OPERATOR: &[&str] = &["listen"];
@@ -79,7 +79,7 @@ pub(super) fn guard(
     let proven = agents.iter().any(|agent| agent.proof != Proof::Anonymous) || !issuers.is_empty();
     // Where an entry is there but broken, that has been told, and this would mislead.
     let named = ["agents", "jwt"].iter().any(|key| match root.find(key) {
-        Some(node) => node.value != Value::List(Vec::new()),
+        Some(node) => !node.value.is_empty_list(),
         None => root.was_meant(key),
     });
     if !named {

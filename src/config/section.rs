@@ -74,7 +74,8 @@ impl<'p> Reading<'p> {
     /// A path, resolved against the config file, that need not be there yet.
     pub(super) fn path_of(&mut self, node: &Node) -> Option<PathBuf> {
         let text = self.take(node, super::scalar::text)?;
-        Some(self.base.join(text))
+        // `./a` and `a` are one path; told and recorded the same way.
+        Some(self.base.join(text).components().collect())
     }
 }
 

@@ -28,7 +28,7 @@ fn the_smallest_config_has_safe_defaults() {
     assert_eq!(config.listen.to_string(), "127.0.0.1:8700");
     assert_eq!(config.operator.to_string(), "127.0.0.1:8701");
     assert_eq!(config.state, Path::new("/etc/countersign/state"));
-    assert_eq!(config.policies, [Path::new("/etc/countersign/./policies")]);
+    assert_eq!(config.policies, [Path::new("/etc/countersign/policies")]);
     assert_eq!((config.mode, config.environment.as_str()), (Mode::Enforce, "production"));
     assert_eq!(config.sync, Sync { low: false, medium: true, high: true });
     assert_eq!(config.limits, Limits::default());
@@ -197,6 +197,136 @@ fn a_file_that_is_named_but_not_there_is_told_at_load() {
 fn every_fault_is_told_at_once() {
     let told = faults(include_str!("../../tests/config/faults.yaml"));
     insta::assert_snapshot!(told.join("\n"));
+}
+
+/// Each section of the schema, and the keys that the parser knows there.
+const SECTIONS: &[(&str, &[&str])] = &[
+    ("", ROOT),
+    ("/$defs/tls", listeners::TLS),
+    ("/$defs/operator", listeners::OPERATOR),
+    ("/$defs/policy", POLICY),
+    ("/$defs/agent", agents::AGENT),
+    ("/$defs/issuer", agents::ISSUER),
+    ("/$defs/jwks", agents::JWKS),
+    ("/$defs/secret", secret::SECRET),
+    ("/$defs/token", secret::TOKEN),
+    ("/$defs/server", servers::SERVER),
+    ("/$defs/credential", servers::CREDENTIAL),
+    ("/$defs/server_tls", servers::SERVER_TLS),
+    ("/$defs/limits", limits::LIMITS),
+    ("/$defs/record", output::RECORD),
+    ("/$defs/sync", output::SYNC),
+    ("/$defs/log", output::LOG),
+    ("/$defs/otlp", output::OTLP),
+];
+
+fn schema() -> serde_json::Value {
+    serde_json::from_str(include_str!("../../schemas/config.schema.json")).unwrap()
+}
+
+fn sorted<'a>(keys: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut keys: Vec<_> = keys.into_iter().map(str::to_owned).collect();
+    keys.sort();
+    keys
+}
+
+#[test]
+fn schema_and_parser_know_the_same_keys() {
+    let schema = schema();
+    for (section, keys) in SECTIONS {
+        let properties = schema.pointer(&format!("{section}/properties")).unwrap();
+        let listed = sorted(properties.as_object().unwrap().keys().map(String::as_str));
+        assert_eq!(listed, sorted(keys.iter().copied()), "{section}");
+        let open = schema.pointer(&format!("{section}/additionalProperties")).unwrap();
+        assert_eq!(open, false, "{section}");
+    }
+    let defined = schema["$defs"].as_object().unwrap();
+    let sections = defined.values().filter(|part| part.get("properties").is_some()).count();
+    assert_eq!(sections + 1, SECTIONS.len(), "a section of the schema is not compared");
+}
+
+/// The same text as the schema's validator sees it.
+fn as_json(node: &yaml::Node) -> serde_json::Value {
+    use serde_json::json;
+    match &node.value {
+        yaml::Value::Null => json!(null),
+        yaml::Value::Bool(value) => json!(value),
+        yaml::Value::Integer(value) => json!(value),
+        yaml::Value::Number(value) => json!(value),
+        yaml::Value::Text(value) => json!(value),
+        yaml::Value::List(items) => items.iter().map(as_json).collect(),
+        yaml::Value::Map(entries) => {
+            let entries = entries.iter().map(|(key, node)| (key.name.clone(), as_json(node)));
+            serde_json::Value::Object(entries.collect())
+        }
+    }
+}
+
+fn schema_faults(text: &str) -> Vec<String> {
+    let validator = jsonschema::validator_for(&schema()).unwrap();
+    let instance = as_json(&yaml::read(text, "c.yaml").unwrap());
+    validator.iter_errors(&instance).map(|e| format!("{}: {e}", e.instance_path())).collect()
+}
+
+#[test]
+fn what_the_parser_takes_the_schema_takes_and_what_is_misspelt_neither() {
+    let full = include_str!("../../tests/config/every-key.yaml");
+    let starter = include_str!("../cli/init/countersign.yaml");
+    for text in [&smallest(&[]), starter, full] {
+        assert_eq!(schema_faults(text), Vec::<String>::new());
+    }
+    for (key, text) in [
+        ("agnets", "[]"),
+        ("listen", "8700"),
+        ("drain", "25"),
+        ("limits", "{bodi: 1MiB}"),
+        ("limits", "{calls: 0}"),
+        ("agents", "[]"),
+        ("agents", "[{id: a}]"),
+        ("agents", "[{id: a, token: hunter2hunter2hunter2}]"),
+        ("agents", "[{id: a, token: {}}]"),
+        ("servers", "{}"),
+        ("servers", "{CRM: {mcp: 'http://a/'}}"),
+        ("servers", "{crm: {mcp: 'http://a/?b'}}"),
+        ("policies", "[]"),
+    ] {
+        let text = smallest(&[(key, text)]);
+        assert!(!schema_faults(&text).is_empty(), "schema: {text}");
+        assert!(!faults(&text).is_empty(), "parser: {text}");
+    }
+}
+
+/// Every key of every section, each with another value than its default: none is read and dropped.
+#[test]
+fn every_key_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in
+        [("bot.token", "k7Qw9ZpL2mXv4RtY"), ("crm.credential", "Bearer k7Qw9ZpL2mXv4RtY")]
+    {
+        std::fs::write(directory.path().join(name), text).unwrap();
+    }
+    let text = include_str!("../../tests/config/every-key.yaml");
+    let node = yaml::read(text, "c.yaml").unwrap();
+    let mut written = Vec::new();
+    keys_of(&node, &mut written);
+    for key in SECTIONS.iter().flat_map(|(_, keys)| keys.iter()) {
+        // The environment of a test is shared, so that it sets nothing there.
+        assert!(*key == "env" || written.iter().any(|w| w == key), "`{key}` is not in the file");
+    }
+    let config = parse(text, directory.path()).unwrap();
+    let shown = format!("{config:#?}").replace(&directory.path().display().to_string(), "BASE");
+    insta::assert_snapshot!(shown);
+}
+
+fn keys_of(node: &yaml::Node, keys: &mut Vec<String>) {
+    match &node.value {
+        yaml::Value::List(items) => items.iter().for_each(|item| keys_of(item, keys)),
+        yaml::Value::Map(entries) => entries.iter().for_each(|(key, node)| {
+            keys.push(key.name.clone());
+            keys_of(node, keys);
+        }),
+        _ => {}
+    }
 }
 
 proptest::proptest! {

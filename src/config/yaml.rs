@@ -66,6 +66,11 @@ pub struct Key {
 }
 
 impl Value {
+    /// Whether it is a list of nothing: written on purpose, which is not the same as absent.
+    pub const fn is_empty_list(&self) -> bool {
+        matches!(self, Self::List(items) if items.is_empty())
+    }
+
     /// What it is, for a message; never what it holds.
     pub const fn kind(&self) -> &'static str {
         match self {
