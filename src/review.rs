@@ -3,14 +3,13 @@
 //! `/metrics`, `/healthz` and `/readyz`, and nothing else. None of them holds a secret or changes
 //! anything, so none asks who is there; it binds loopback unless the config says otherwise.
 
-mod host;
-
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -22,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::host;
 use crate::metrics::Metrics;
 
 /// Connections that are open at once; one more waits in the kernel's queue.
@@ -173,8 +173,8 @@ impl Review {
     }
 
     async fn converse(self: Arc<Self>, stream: TcpStream, mut stop: watch::Receiver<bool>) {
-        let service = service_fn(move |request| {
-            let response = self.answer(&request);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let response = self.answer(&request.into_parts().0);
             async move { Ok::<_, Infallible>(response) }
         });
         let connection = http1::Builder::new()
@@ -197,23 +197,23 @@ impl Review {
         }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let mut response = self.page(request);
+    fn answer(&self, head: &Parts) -> Response<Full<Bytes>> {
+        let mut response = self.page(head);
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response
     }
 
-    fn page<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        if !host::is_ours(request, &self.hosts) {
+    fn page(&self, head: &Parts) -> Response<Full<Bytes>> {
+        if !host::is_ours(head, &self.hosts) {
             return text(StatusCode::FORBIDDEN, "this host name is not served here\n");
         }
-        let path = request.uri().path();
+        let path = head.uri.path();
         if !matches!(path, "/metrics" | "/healthz" | "/readyz") {
             return text(StatusCode::NOT_FOUND, "try /metrics, /healthz or /readyz\n");
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        if !matches!(head.method, Method::GET | Method::HEAD) {
             let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD only\n");
             refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return refused;

@@ -1,22 +1,35 @@
-//! Is this page called by a name of ours?
+//! Are we called by a name of ours?
 //!
 //! DNS rebinding makes a browser send its user's requests here under a name the attacker owns. An
 //! address literal cannot be rebound, nor can `localhost`; any other name has to be configured.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use http::request::Parts;
 use http::uri::Authority;
-use http::{Request, header};
+use http::{Version, header};
 
 /// Whether the request names its host once, and by a name of ours.
-pub(super) fn is_ours<B>(request: &Request<B>, configured: &[String]) -> bool {
-    let mut hosts = request.headers().get_all(header::HOST).iter();
-    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    // A request line in absolute form overrides `Host` (RFC 9112, 3.2.2): let them agree.
-    let target = request.uri().authority().map(Authority::as_str);
-    host.to_str().is_ok_and(|host| {
+pub fn is_ours(head: &Parts, configured: &[String]) -> bool {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    // A request line in absolute form overrides `Host` (RFC 9112, 3.2.2), and in HTTP/2
+    // `:authority` takes its place: where both are there, let them agree.
+    let target = head.uri.authority().map(Authority::as_str);
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().ok(),
+        (None, None) if head.version == Version::HTTP_2 => target,
+        _ => None,
+    };
+    host.is_some_and(|host| {
         target.is_none_or(|target| target.eq_ignore_ascii_case(host)) && names_us(host, configured)
     })
+}
+
+/// Whether a browser's origin is a page of this very machine.
+pub fn is_local_origin(origin: &str) -> bool {
+    let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    let Some(Ok(authority)) = rest.map(str::parse::<Authority>) else { return false };
+    !origin.contains('@') && matches!(authority.host(), "localhost" | "127.0.0.1" | "[::1]")
 }
 
 fn names_us(host: &str, configured: &[String]) -> bool {
@@ -35,6 +48,7 @@ fn names_us(host: &str, configured: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::Request;
 
     #[test]
     fn c08_only_addresses_localhost_and_configured_names_are_ours() {
@@ -75,7 +89,29 @@ mod tests {
             for host in hosts {
                 request = request.header(header::HOST, *host);
             }
-            assert_eq!(is_ours(&request.body(()).unwrap(), &[]), ours, "{target} {hosts:?}");
+            let head = request.body(()).unwrap().into_parts().0;
+            assert_eq!(is_ours(&head, &[]), ours, "{target} {hosts:?}");
+        }
+    }
+
+    #[test]
+    fn c09_only_pages_of_this_machine_are_local() {
+        for (origin, local) in [
+            ("http://localhost", true),
+            ("http://localhost:6274", true),
+            ("https://127.0.0.1:3000", true),
+            ("http://[::1]:3000", true),
+            ("null", false),
+            ("", false),
+            ("http://localhost.evil", false),
+            ("http://evil.localhost", false),
+            ("http://127.0.0.1.evil.example", false),
+            ("http://localhost@evil.example", false),
+            ("http://evil.example/http://localhost", false),
+            ("ftp://localhost", false),
+            ("file://", false),
+        ] {
+            assert_eq!(is_local_origin(origin), local, "{origin}");
         }
     }
 }
