@@ -2,7 +2,7 @@
 //!
 //! One [`Metrics`] for the process, no globals. Methods speak of calls, refusals and policies;
 //! series and labels stay in here. Whatever the gate did not name itself is bounded before it
-//! becomes a label (see [`labels`]), so that no agent can make the scrape grow.
+//! becomes a label (see `labels`), so that no agent can make the scrape grow.
 
 mod labels;
 mod names;
