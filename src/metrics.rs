@@ -2,7 +2,7 @@
 //!
 //! One [`Metrics`] for the process, no globals. Methods speak of calls, refusals and policies;
 //! series and labels stay in here. Whatever the gate did not name itself is bounded before it
-//! becomes a label (see [`labels`]), so that no agent can make the scrape grow.
+//! becomes a label (see `labels`), so that no agent can make the scrape grow.
 
 mod labels;
 mod names;
@@ -255,10 +255,15 @@ impl Metrics {
         self.upstream_timeouts.with_label_values(&[&*server]).inc();
     }
 
-    /// A policy now decides, at start or after a reload.
+    /// This policy decides from the start.
     pub fn policy_loaded(&self, revision: &str) {
         self.policy_info.reset();
         self.policy_info.with_label_values(&[revision]).set(1);
+    }
+
+    /// A changed policy decides from now on.
+    pub fn policy_reloaded(&self, revision: &str) {
+        self.policy_loaded(revision);
         self.policy_reloads.with_label_values(&["ok"]).inc();
         self.policy_failed.set(0);
     }

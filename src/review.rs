@@ -24,20 +24,35 @@ use tokio::task::JoinSet;
 use crate::host;
 use crate::metrics::Metrics;
 
-/// Connections that are open at once; one more waits in the kernel's queue.
-const CONNECTIONS: usize = 64;
 /// Header lines of one request.
 const HEADERS: usize = 64;
 /// Bytes of one request's head.
 const HEAD_BYTES: usize = 16 * 1024;
-/// How long a request's head may take, and how long a connection may idle.
-const HEAD_TIME: Duration = Duration::from_secs(10);
-/// How long a connection may last, so that a peer that never reads gives its place back.
-const CONNECTION_TIME: Duration = Duration::from_secs(300);
 /// How long running answers get once we stop.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// A pause after a failed accept, lest a full descriptor table become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What peers may take of this listener.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections that are open at once; one more waits in the kernel's queue.
+    pub connections: usize,
+    /// How long a request's head may take, and how long a connection may idle.
+    pub head_time: Duration,
+    /// How long a connection may last, so that a peer that never reads gives its place back.
+    pub connection_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 64,
+            head_time: Duration::from_secs(10),
+            connection_time: Duration::from_secs(300),
+        }
+    }
+}
 
 /// Where the process is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -145,12 +160,14 @@ pub struct Review {
     pub health: Arc<dyn Health>,
     /// Host names that it may be reached by, besides IP addresses and `localhost`.
     pub hosts: Vec<String>,
+    /// What peers may take of it.
+    pub limits: Limits,
 }
 
 impl Review {
     /// Serves until `stop` turns true (or its sender is gone), then ends what runs, bounded.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let places = Arc::new(Semaphore::new(self.limits.connections));
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -173,18 +190,19 @@ impl Review {
     }
 
     async fn converse(self: Arc<Self>, stream: TcpStream, mut stop: watch::Receiver<bool>) {
+        let limits = self.limits;
         let service = service_fn(move |request: Request<Incoming>| {
             let response = self.answer(&request.into_parts().0);
             async move { Ok::<_, Infallible>(response) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIME)
+            .header_read_timeout(limits.head_time)
             .max_headers(HEADERS)
             .max_buf_size(HEAD_BYTES)
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
-        let ended = tokio::time::timeout(CONNECTION_TIME, async {
+        let ended = tokio::time::timeout(limits.connection_time, async {
             tokio::select! {
                 ended = connection.as_mut() => return ended,
                 _ = stop.wait_for(|stop| *stop) => {}

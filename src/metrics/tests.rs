@@ -95,11 +95,13 @@ fn hostile_names_cannot_forge_a_line() {
 #[test]
 fn a_failed_reload_shows_until_one_succeeds() {
     let m = metrics();
+    m.policy_loaded("r0");
+    assert!(lines(&m, "countersign_policy_reloads_total").is_empty(), "the start is no reload");
     for (act, failed, revision) in
         [(Some("r1"), "0", "r1"), (None, "1", "r1"), (None, "1", "r1"), (Some("r2"), "0", "r2")]
     {
         match act {
-            Some(revision) => m.policy_loaded(revision),
+            Some(revision) => m.policy_reloaded(revision),
             None => m.policy_rejected(),
         }
         assert_eq!(

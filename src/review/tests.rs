@@ -25,6 +25,10 @@ struct Running {
 }
 
 async fn run() -> Running {
+    run_within(Limits::default()).await
+}
+
+async fn run_within(limits: Limits) -> Running {
     let metrics = Arc::new(Metrics::new(Build { version: "0", commit: "c" }).unwrap());
     let report = Arc::new(Mutex::new(report(Phase::Serving)));
     let told = Arc::clone(&report);
@@ -32,7 +36,7 @@ async fn run() -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    let review = Arc::new(Review { metrics, health, hosts: vec!["gate.example".into()] });
+    let review = Arc::new(Review { metrics, health, hosts: vec!["gate.example".into()], limits });
     let serving = tokio::spawn(review.serve(listener, stopped));
     Running { address, report, stop, serving }
 }
@@ -174,4 +178,37 @@ async fn it_stops_when_told_and_frees_its_port() {
         .unwrap();
     assert!(TcpStream::connect(running.address).await.is_err());
     drop(idle);
+}
+
+#[tokio::test]
+async fn c13_a_peer_that_dawdles_loses_its_place_to_one_that_waits() {
+    let brief = Duration::from_millis(200);
+    let long = Duration::from_secs(60);
+    for (name, limits, sends) in [
+        (
+            "a slow head",
+            Limits { connections: 1, head_time: brief, connection_time: long },
+            "GET /h",
+        ),
+        (
+            "an idle connection",
+            Limits { connections: 1, head_time: brief, connection_time: long },
+            "",
+        ),
+        (
+            "a busy connection",
+            Limits { connections: 1, head_time: long, connection_time: brief },
+            "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        ),
+    ] {
+        let running = run_within(limits).await;
+        let mut dawdler = TcpStream::connect(running.address).await.unwrap();
+        dawdler.write_all(sends.as_bytes()).await.unwrap();
+        let begun = std::time::Instant::now();
+        assert_eq!(running.ask("GET", "/healthz").await.0, 200, "{name}");
+        assert!(begun.elapsed() >= brief / 2, "{name}: the bound did not hold the second back");
+        assert!(begun.elapsed() < long / 4, "{name}");
+        let mut rest = Vec::new();
+        dawdler.read_to_end(&mut rest).await.unwrap();
+    }
 }
