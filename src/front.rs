@@ -1,3 +1,5 @@
 //! The sockets: framing, sessions and streams, no meaning.
 
+pub mod body;
+pub mod listen;
 pub mod mcp;

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 
-use crate::call::{Agent, Claimed, Door, Tier};
+use crate::call::{Agent, Claimed, Door};
+use crate::config::{Mode, Sync};
 use crate::json::{Digest, Value};
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
@@ -27,29 +28,6 @@ use policy::Policies;
 use record::Record;
 use sessions::Sessions;
 
-/// What a denial does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
-    /// It denies.
-    #[default]
-    Enforce,
-    /// It is forwarded with a warning, and counted.
-    Warn,
-    /// It is forwarded, and what would have happened is on record.
-    Dryrun,
-}
-
-impl Mode {
-    /// The name in config, record and metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Enforce => "enforce",
-            Self::Warn => "warn",
-            Self::Dryrun => "dryrun",
-        }
-    }
-}
-
 /// Everything that decides, as one immutable value, swapped whole.
 pub struct Snapshot {
     /// The rules.
@@ -66,28 +44,6 @@ pub struct Snapshot {
     pub sync: Sync,
     /// Over all of the above; in every record.
     pub digest: Digest,
-}
-
-/// Whether an intent is fsynced before the call goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sync {
-    /// For tier `low`.
-    pub low: bool,
-    /// For tier `medium`.
-    pub medium: bool,
-    /// For tier `high`.
-    pub high: bool,
-}
-
-impl Sync {
-    /// Whether a tier's intents are.
-    pub const fn of(self, tier: Tier) -> bool {
-        match tier {
-            Tier::Low => self.low,
-            Tier::Medium => self.medium,
-            Tier::High => self.high,
-        }
-    }
 }
 
 /// A tool as its server offers it now.
@@ -196,7 +152,7 @@ impl Gate {
     pub async fn visible(&self, agent: &Agent, server: &str, tool: &Offered) -> bool {
         let snapshot = self.snapshot.load_full();
         let enforced = snapshot.mode == Mode::Enforce;
-        let usable = tool.definition.fault().is_none();
+        let usable = tool.definition.schemas.is_ok();
         usable && (!enforced || decide::visible(&snapshot, agent, server, tool).await)
     }
 

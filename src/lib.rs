@@ -21,6 +21,7 @@ pub mod cli;
 pub mod config;
 pub mod front;
 pub mod gate;
+pub mod host;
 pub mod json;
 pub mod metrics;
 pub mod refusal;

@@ -255,9 +255,11 @@ impl Refusal {
             Self::Unauthenticated(_) | Self::IdentityUnavailable | Self::Host | Self::Origin => {
                 -31003
             }
-            Self::NotFound | Self::MethodNotAllowed { .. } | Self::Media | Self::Unknown(_) => {
-                -31004
-            }
+            Self::NotFound
+            | Self::MethodNotAllowed { .. }
+            | Self::Media
+            | Self::Slow
+            | Self::Unknown(_) => -31004,
             Self::Overloaded(_) | Self::Draining | Self::RecordFailed => -31005,
             Self::Unreachable(_) | Self::OutcomeUnknown(_) | Self::Answer { .. } => -31006,
         }

@@ -52,15 +52,17 @@ async fn judge(
         Target::Tool(offered) => Some(offered),
     };
     if let Some(offered) = &offered {
-        usable(snapshot, &arrival, offered)?;
-        let arguments = &mut arrival.arguments;
-        record.schema_time(|| schema::complete_and_check(&offered.definition, arguments))?;
+        accepted(snapshot, &arrival, offered)?;
+        let schemas = offered.definition.usable()?;
+        let given = std::mem::take(&mut arrival.arguments);
+        arrival.arguments = record.schema_time(|| schema::arguments(schemas, Some(given)))?;
     }
     let definition = offered.as_ref().map(|offered| &*offered.definition);
     let mut call = call_of(arrival, definition);
     record.parsed(&call, definition);
     let session = past.of(&call);
-    let about = About { class: &class, definition, pin: pin(snapshot, &call.server, offered.as_ref()) };
+    let about =
+        About { class: &class, definition, pin: pin(snapshot, &call.server, offered.as_ref()) };
     let facts = sessions::facts(&session, &call, snapshot.policies.reads(&["session", "recent"]));
     let began = Instant::now();
     let verdict = ask(snapshot, &mut call, &about, facts).await;
@@ -79,16 +81,12 @@ async fn judge(
     outcome.map(|()| (call, offered.map(|offered| offered.definition)))
 }
 
-/// Whether the definition can be used at all, and is the accepted one.
-fn usable(snapshot: &Snapshot, arrival: &Arrival, offered: &Offered) -> Result<(), Refusal> {
-    let tool = || arrival.tool.to_string();
-    if let Some(reason) = offered.definition.fault() {
-        return Err(Refusal::UnusableTool { tool: tool(), reason: reason.to_owned() });
-    }
-    // Where the operator keeps a lock file, it is law; elsewhere policy reads `input.tool.pin`.
+/// Whether the definition is the accepted one. Where the operator keeps a lock file, it is law;
+/// elsewhere policy reads `input.tool.pin`.
+fn accepted(snapshot: &Snapshot, arrival: &Arrival, offered: &Offered) -> Result<(), Refusal> {
     match &snapshot.pins {
         Some(_) if pin(snapshot, &arrival.server, Some(offered)) == Pin::Changed => {
-            Err(Refusal::ChangedTool { tool: tool() })
+            Err(Refusal::ChangedTool { tool: arrival.tool.to_string() })
         }
         _ => Ok(()),
     }
@@ -136,12 +134,7 @@ struct About<'a> {
 }
 
 /// Asks the policy. The arguments are lent to the input and come back, so they are not copied.
-async fn ask(
-    snapshot: &Snapshot,
-    call: &mut Call,
-    about: &About<'_>,
-    session: Value,
-) -> Verdict {
+async fn ask(snapshot: &Snapshot, call: &mut Call, about: &About<'_>, session: Value) -> Verdict {
     let arguments = std::mem::take(&mut call.arguments);
     let mut input = tool_input(snapshot, &call.agent, about);
     if snapshot.policies.reads(&["tool_calls"]) {

@@ -81,16 +81,6 @@ impl InFlight {
         self.record.as_ref().map(Record::id)
     }
 
-    /// Whether a result must be read for `structuredContent`.
-    pub fn has_output_schema(&self) -> bool {
-        self.definition.as_ref().is_some_and(|definition| definition.output.is_some())
-    }
-
-    /// The tool's definition, where the call was to a tool.
-    pub const fn definition(&self) -> Option<&Arc<Definition>> {
-        self.definition.as_ref()
-    }
-
     /// Checks the result and closes the record.
     pub fn complete(&mut self, server: &str, shape: &ResultShape) -> Result<(), Refusal> {
         let checked = match &self.definition {
@@ -129,11 +119,7 @@ impl InFlight {
 }
 
 /// Whether a final result fits its tool's output schema.
-pub fn check(
-    server: &str,
-    definition: &Definition,
-    shape: &ResultShape,
-) -> Result<(), Refusal> {
-    schema::check_result(definition, shape.structured.as_ref(), shape.is_error)
+pub fn check(server: &str, definition: &Definition, shape: &ResultShape) -> Result<(), Refusal> {
+    schema::result(definition.usable()?, shape.structured.as_ref(), shape.is_error)
         .map_err(|reason| Refusal::Answer { server: server.to_owned(), reason })
 }

@@ -11,12 +11,12 @@ use super::policy::Verdict;
 use super::{Arrival, Mode, Snapshot, Stray};
 use crate::call::{Call, Claimed, Door, Effect, Tier};
 use crate::json::Digest;
-use crate::metrics::labels::UNKNOWN_TOOL;
-use crate::metrics::{Metrics, NearMiss, Step};
+use crate::metrics::{Metrics, NearMiss, Step, UNKNOWN_TOOL};
 use crate::refusal::{Reason, Refusal};
 use crate::tools::Definition;
-use crate::trail::entry::{At, Body, Durability, Ending, Intent, Outcome, Said, V1, Would};
-use crate::trail::{Position, Trail};
+use crate::trail::{
+    At, Body, Durability, Ending, Intent, Outcome, Position, Said, Trail, V1, Would,
+};
 
 /// Where records go.
 pub struct Ledger {
@@ -227,7 +227,7 @@ impl Record {
             tracing::error!(call.id = %self.facts.id, %error, "the record cannot be written, so the call is refused");
             self.stage = Stage::Closed;
             self.ledger.metrics.refused(&self.facts.server, Refusal::RecordFailed.code());
-            self.count(Effect::Deny);
+            self.count(Effect::Deny, began.elapsed());
             return Err(Refusal::RecordFailed);
         }
         self.stage = Stage::Intended;
@@ -235,7 +235,12 @@ impl Record {
         Ok(())
     }
 
-    fn write_intent(&mut self, effect: Effect, code: &str, fsync: bool) -> Result<Position, String> {
+    fn write_intent(
+        &mut self,
+        effect: Effect,
+        code: &str,
+        fsync: bool,
+    ) -> Result<Position, String> {
         self.effect = effect;
         let (facts, found) = (&self.facts, &self.found);
         let intent = Intent {
@@ -282,8 +287,7 @@ impl Record {
         self.stage = Stage::Closed;
         self.gate = self.began.elapsed();
         self.ledger.metrics.refused(&self.facts.server, refusal.code());
-        self.count(effect);
-        self.ledger.metrics.took(&self.facts.server, self.gate, self.gate);
+        self.count(effect, self.gate);
         self.log(refusal.code(), refusal.rule().unwrap_or(""));
     }
 
@@ -337,33 +341,35 @@ impl Record {
         if let Some(sent) = self.sent_at {
             self.step(Step::Forward, sent.elapsed());
         }
-        self.count(Effect::Allow);
-        self.ledger.metrics.took(&self.facts.server, whole, self.gate);
+        self.count(Effect::Allow, whole);
         self.log(code, "");
     }
 
-    fn count(&self, effect: Effect) {
+    fn count(&self, effect: Effect, whole: Duration) {
         // A name that no server defines is whatever an agent likes: it gets no label of its own.
         let tool = if self.found.hash.is_some() { &*self.facts.tool } else { UNKNOWN_TOOL };
-        self.ledger.metrics.decided(&self.facts.server, tool, self.tier, effect);
+        let counts = self.ledger.metrics.tool(&self.facts.server, tool);
+        counts.decided(self.tier, effect);
+        counts.took(whole, self.gate);
     }
 
     fn log(&self, code: &str, rule: &str) {
         let facts = &self.facts;
+        let tool = if self.found.hash.is_some() { &*facts.tool } else { "" };
+        let duration_us = micros(self.began.elapsed());
         tracing::info!(
-            target: "countersign::call",
             call.id = %facts.id,
             agent.id = &*facts.agent,
             server.name = &*facts.server,
             method = facts.method,
-            tool.name = if self.found.hash.is_some() { &*facts.tool } else { "" },
+            tool.name = tool,
             tier = self.tier.name(),
             decision = self.effect.name(),
-            code,
-            rule,
+            code = code,
+            rule = rule,
             gate_us = micros(self.gate),
-            duration_us = micros(self.began.elapsed()),
-            "call",
+            duration_us = duration_us,
+            "decided one call"
         );
     }
 }

@@ -53,6 +53,11 @@ impl Definition {
         })
     }
 
+    /// Whether its results have to be structured.
+    pub fn promises_structure(&self) -> bool {
+        self.schemas.as_ref().is_ok_and(|schemas| schemas.output.is_some())
+    }
+
     fn read(raw: &RawValue, limits: &Limits) -> Self {
         let unreadable = |reason: &str| Self {
             name: Arc::from(""),

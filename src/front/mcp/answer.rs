@@ -153,9 +153,7 @@ impl Inspector {
         let Some(session) = self.session.clone() else { return Passage::Dropped };
         let Some(id) = message.id.map(|id| id.get().to_owned()) else { return Passage::Dropped };
         match session.expected(&id) {
-            Some((expected, in_flight)) => {
-                self.hold_to(&expected, in_flight, message, bytes).await
-            }
+            Some((expected, in_flight)) => self.hold_to(&expected, in_flight, message, bytes).await,
             None => {
                 tracing::warn!(server.name = %self.server.settings.name, "an answer to nothing that was asked is dropped");
                 Passage::Dropped
@@ -190,7 +188,8 @@ impl Inspector {
                 let mut asked = self.asked.clone();
                 // On a GET stream the answer belongs to a request made elsewhere.
                 asked.id = message.id.and_then(|id| serde_json::from_str(id.get()).ok());
-                asked.tool = matches!(expected, Expected::Call(call) if call.method == "tools/call");
+                asked.tool =
+                    matches!(expected, Expected::Call(call) if call.method == "tools/call");
                 Passage::Instead(
                     serde_json::to_vec(&refuse::message(&refusal, &asked)).unwrap_or_default(),
                 )
@@ -208,7 +207,9 @@ impl Inspector {
         let result: Initialized<'_> = serde_json::from_str(result.get())
             .map_err(|_| self.server.bad_answer("its `initialize` result cannot be read"))?;
         if *result.version < *self.server.settings.minimum {
-            return Err(self.server.bad_answer("it speaks a revision below the configured minimum"));
+            return Err(self
+                .server
+                .bad_answer("it speaks a revision below the configured minimum"));
         }
         Ok(())
     }
@@ -272,12 +273,13 @@ impl Inspector {
         let is_final = matches!(call.method, "tools/call" | "tasks/result")
             && result.task.is_none()
             && result.result_type.as_deref().is_none_or(|kind| kind == "complete");
-        let wants = is_final && call.definition.as_ref().is_some_and(|d| d.output.is_some());
+        let wants = is_final && call.definition.as_ref().is_some_and(|d| d.promises_structure());
         let structured = match (wants, result.structured) {
-            (true, Some(raw)) => Some(
-                crate::json::parse(raw.get().as_bytes(), &self.front.answer_limits)
-                    .map_err(|fault| self.server.bad_answer(&format!("`structuredContent`: {fault}")))?,
-            ),
+            (true, Some(raw)) => {
+                Some(crate::json::parse(raw.get().as_bytes(), &self.front.answer_limits).map_err(
+                    |fault| self.server.bad_answer(&format!("`structuredContent`: {fault}")),
+                )?)
+            }
             _ => None,
         };
         let is_error = result.is_error.unwrap_or(false);
@@ -292,7 +294,8 @@ impl Inspector {
         result: &CallResult<'_>,
     ) -> Result<Option<Members>, Refusal> {
         let unreadable = || self.server.bad_answer("its result cannot be read");
-        for task in [result.task_id.as_deref(), result.task.as_ref().and_then(|t| t.id.as_deref())] {
+        for task in [result.task_id.as_deref(), result.task.as_ref().and_then(|t| t.id.as_deref())]
+        {
             if let (Some(task), "tools/call") = (task, call.method) {
                 let name = &self.server.settings.name;
                 self.front.tasks.claim(name, task, &self.agent.id, call.definition.clone())?;

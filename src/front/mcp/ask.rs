@@ -24,7 +24,7 @@ const PAGES: usize = 100;
 const STATEFUL: &str = "2025-11-25";
 
 /// All definitions that a server lists, page by page.
-pub async fn tools(server: &Server) -> Result<Vec<Box<RawValue>>, String> {
+pub(super) async fn tools(server: &Server) -> Result<Vec<Box<RawValue>>, String> {
     match pages(server, &Dialect::Stateless).await {
         Ok(tools) => Ok(tools),
         Err(stateless) => {

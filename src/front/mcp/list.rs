@@ -14,7 +14,7 @@ use crate::gate::Gate;
 type Members = BTreeMap<String, Box<RawValue>>;
 
 /// The message with only the tools that the agent may ever call, and that can be used.
-pub async fn filter(
+pub(super) async fn filter(
     gate: &Gate,
     server: &Server,
     agent: &Agent,

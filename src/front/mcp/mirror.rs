@@ -12,6 +12,7 @@ use super::message::{Kind, Message};
 use super::methods::Method;
 use crate::json::{Map, Value};
 use crate::refusal::Refusal;
+use crate::tools::HeaderParam;
 
 /// The revision that a message is spoken in.
 pub const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -135,10 +136,10 @@ fn compare(
 /// Compares each declared `Mcp-Param-*` with the arguments as the client sent them.
 pub fn parameters(
     headers: &HeaderMap,
-    declared: &[(String, Vec<String>)],
+    declared: &[HeaderParam],
     arguments: Option<&Value>,
 ) -> Result<(), Refusal> {
-    for (suffix, path) in declared {
+    for HeaderParam { suffix, path } in declared {
         let name = param_name(suffix)?;
         let header = only(headers, &name)?;
         let value = arguments.and_then(|arguments| at(arguments, path)).and_then(as_text);
@@ -157,11 +158,11 @@ pub fn parameters(
 
 /// The `Mcp-Param-*` headers of the arguments that go upstream, defaults filled in.
 pub fn mirrored(
-    declared: &[(String, Vec<String>)],
+    declared: &[HeaderParam],
     arguments: &Value,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, Refusal> {
     let mut headers = Vec::with_capacity(declared.len());
-    for (suffix, path) in declared {
+    for HeaderParam { suffix, path } in declared {
         let Some(text) = at(arguments, path).and_then(as_text) else { continue };
         let name = param_name(suffix)?;
         let value = HeaderValue::from_str(&encode(&text))
@@ -177,7 +178,8 @@ fn param_name(suffix: &str) -> Result<HeaderName, Refusal> {
 }
 
 fn at<'a>(arguments: &'a Value, path: &[String]) -> Option<&'a Value> {
-    path.iter().try_fold(arguments, |value, key| value.as_object().and_then(|o: &Map<_, _>| o.get(key)))
+    path.iter()
+        .try_fold(arguments, |value, key| value.as_object().and_then(|o: &Map<_, _>| o.get(key)))
 }
 
 fn as_text(value: &Value) -> Option<String> {
@@ -191,8 +193,7 @@ fn as_text(value: &Value) -> Option<String> {
 
 fn same(header: &str, value: &str) -> bool {
     // Numbers are compared as numbers: `42.0` is `42` (the revision's SHOULD).
-    header == value
-        || matches!((decimal(header), decimal(value)), (Some(a), Some(b)) if a == b)
+    header == value || matches!((decimal(header), decimal(value)), (Some(a), Some(b)) if a == b)
 }
 
 fn decimal(text: &str) -> Option<f64> {
@@ -298,7 +299,10 @@ mod tests {
             (OLD, vec![], "2025-03-26", Ok(None)),
             (
                 OLD,
-                vec![("mcp-protocol-version", "2025-06-18"), ("mcp-protocol-version", "2025-06-18")],
+                vec![
+                    ("mcp-protocol-version", "2025-06-18"),
+                    ("mcp-protocol-version", "2025-06-18"),
+                ],
                 "2025-03-26",
                 Err(-32020),
             ),
@@ -311,8 +315,8 @@ mod tests {
     #[test]
     fn declared_parameters_are_compared_by_value() {
         let declared = vec![
-            ("Region".to_owned(), vec!["region".to_owned()]),
-            ("Count".to_owned(), vec!["nested".to_owned(), "count".to_owned()]),
+            HeaderParam { suffix: "Region".into(), path: vec!["region".into()] },
+            HeaderParam { suffix: "Count".into(), path: vec!["nested".into(), "count".into()] },
         ];
         let arguments = serde_json::json!({"region": "eu", "nested": {"count": 42}});
         for (pairs, agrees) in [

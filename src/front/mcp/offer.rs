@@ -14,7 +14,7 @@ use super::ask;
 use super::upstream::Server;
 use crate::gate::Offered;
 use crate::json::Digest;
-use crate::tools::{Catalogue, Definition};
+use crate::tools::{Catalogue, Definition, Limits};
 
 /// A call to a tool that is not known asks the server again, but not more often than this.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -90,17 +90,14 @@ impl Offer {
     /// Takes in definitions, as the server sent them.
     pub fn learn(&self, server: &Arc<str>, raw: &[Box<RawValue>]) {
         let known = self.tools.load();
-        let fresh: Vec<&RawValue> = raw
-            .iter()
-            .map(|raw| &**raw)
-            .filter(|raw| !is_known(&known, raw))
-            .collect();
+        let fresh: Vec<Box<RawValue>> =
+            raw.iter().filter(|raw| !is_known(&known, raw)).cloned().collect();
         if !fresh.is_empty() {
-            let catalogue = Catalogue::build(&fresh);
+            let catalogue = Catalogue::build(&fresh, &Limits::default());
             self.take_in(server, &catalogue);
         }
         let tools = self.tools.load();
-        let broken = tools.values().filter(|tool| tool.definition.fault().is_some()).count();
+        let broken = tools.values().filter(|tool| tool.definition.schemas.is_err()).count();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         *state = State::Known(tools.len(), broken);
     }
@@ -136,10 +133,14 @@ fn is_known(known: &Tools, raw: &RawValue) -> bool {
 
 fn report(server: &str, definition: &Definition, changed: bool) {
     if changed {
-        tracing::warn!(server.name = server, tool.name = &*definition.name, "definition of a tool has changed since it was first seen");
+        tracing::warn!(
+            server.name = server,
+            tool.name = &*definition.name,
+            "definition of a tool has changed since it was first seen"
+        );
     }
-    if let Some(fault) = definition.fault() {
-        tracing::warn!(server.name = server, tool.name = &*definition.name, error = fault, "tool cannot be used");
+    if let Err(fault) = &definition.schemas {
+        tracing::warn!(server.name = server, tool.name = &*definition.name, error = %fault, "tool cannot be used");
     }
     for warning in &definition.warnings {
         tracing::warn!(server.name = server, tool.name = &*definition.name, %warning, "schema of a tool looks wrong");

@@ -168,7 +168,9 @@ mod tests {
         let owned = Owned::new("session", 8, Duration::from_secs(60));
         let open = |agent: &str, n: usize| {
             (0..n)
-                .filter(|i| owned.claim(&arc("crm"), &format!("{agent}{i}"), &arc(agent), ()).is_ok())
+                .filter(|i| {
+                    owned.claim(&arc("crm"), &format!("{agent}{i}"), &arc(agent), ()).is_ok()
+                })
                 .count()
         };
         assert_eq!(open("ada", 100), 2);

@@ -197,9 +197,12 @@ impl Front {
         head: &HeaderMap,
     ) -> Result<(Arrival, Sending), Refusal> {
         let name: Arc<str> = match row.named_by {
-            Some(field) => Arc::from(incoming.message.param(field).ok_or_else(|| {
-                Refusal::Parameters { method: row.name, reason: format!("`{field}` must be a string") }
-            })?),
+            Some(field) => {
+                Arc::from(incoming.message.param(field).ok_or_else(|| Refusal::Parameters {
+                    method: row.name,
+                    reason: format!("`{field}` must be a string"),
+                })?)
+            }
             None => Arc::from(incoming.message.param("taskId").unwrap_or(row.name)),
         };
         let mut definition = None;

@@ -64,8 +64,9 @@ pub(super) async fn all_may_be_asked(
     for question in questions.values() {
         let method = question.get("method").and_then(Value::as_str).unwrap_or_default();
         let params = question.get("params").cloned().unwrap_or_else(|| json!({}));
-        let row = methods::from_server(method)
-            .ok_or_else(|| inspector.server.bad_answer("it asks the client for something unknown"))?;
+        let row = methods::from_server(method).ok_or_else(|| {
+            inspector.server.bad_answer("it asks the client for something unknown")
+        })?;
         if row.fate == Fate::Decide {
             decide(inspector, row.name, params).await?;
         }

@@ -28,7 +28,7 @@ const AHEAD: usize = 8;
 const ERROR_PAGE: usize = 64 * 1024;
 
 /// Turns a server's response into the client's.
-pub async fn relay(
+pub(super) async fn relay(
     mut inspector: Inspector,
     response: Response<Incoming>,
     slot: Option<OwnedSemaphorePermit>,
@@ -167,7 +167,7 @@ enum End {
     /// The server's connection broke, or it was silent for too long.
     Broken,
     /// The server sent an event that is not passed on.
-    Refused(TooLong),
+    Refused,
     /// The client went away, which in its revision means that it gives up.
     Abandoned,
     /// The gate shuts down.
@@ -184,11 +184,11 @@ impl Stream {
                 }
                 return;
             }
-            End::Refused(_) => self.inspector.server.rejected(UpstreamError::TooLarge),
+            End::Refused => self.inspector.server.rejected(UpstreamError::TooLarge),
             End::Broken => self.inspector.server.broke_off(),
             End::Closed | End::Draining => {}
         }
-        self.last_word(matches!(end, End::Refused(_))).await;
+        self.last_word(matches!(end, End::Refused)).await;
         if !matches!(end, End::Closed | End::Draining) && self.reader {
             // Nobody is waiting who would mind.
             let _ = self.sender.send(Err(Cut)).await;
@@ -246,7 +246,7 @@ impl Stream {
                 match self.framer.next() {
                     Ok(Some(event)) => self.pass(event).await,
                     Ok(None) => break,
-                    Err(fault) => return End::Refused(fault),
+                    Err(TooLong(_)) => return End::Refused,
                 }
             }
         }
@@ -267,7 +267,7 @@ impl Stream {
                 End::Closed
             }
             Ok((None, _)) => End::Closed,
-            Err(fault) => End::Refused(fault),
+            Err(TooLong(_)) => End::Refused,
         }
     }
 

@@ -15,7 +15,7 @@ const PREFIX: &str = "cs1.";
 
 /// Binds states.
 pub struct Seal {
-    key: [u8; 32],
+    keyed: Hmac<Sha256>,
 }
 
 /// What a state is bound to.
@@ -35,8 +35,8 @@ pub struct Bound<'a> {
 
 impl Seal {
     /// Seals with this key.
-    pub const fn new(key: [u8; 32]) -> Self {
-        Self { key }
+    pub fn new(key: &[u8; 64]) -> Self {
+        Self { keyed: Hmac::new(key.into()) }
     }
 
     /// The state as the agent gets it.
@@ -56,8 +56,7 @@ impl Seal {
     }
 
     fn mac(&self, state: &str, bound: &Bound<'_>) -> Hmac<Sha256> {
-        // A key of 32 bytes is always taken.
-        let mut mac = Hmac::<Sha256>::new(&self.key.into());
+        let mut mac = self.keyed.clone();
         for part in [bound.agent, bound.server, bound.method, bound.name, state] {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part.as_bytes());
@@ -73,7 +72,7 @@ mod tests {
 
     #[test]
     fn b12_a_state_is_for_one_agent_and_one_call() {
-        let seal = Seal::new([7; 32]);
+        let seal = Seal::new(&[7; 64]);
         let bound = Bound {
             agent: "ada",
             server: "crm",
@@ -95,6 +94,6 @@ mod tests {
         for tampered in ["round.1", "cs1.", "cs1.AAAA.round.1", &sealed.replace("round", "rounD")] {
             assert!(seal.open(tampered, &bound).is_err(), "{tampered}");
         }
-        assert!(Seal::new([8; 32]).open(&sealed, &bound).is_err());
+        assert!(Seal::new(&[8; 64]).open(&sealed, &bound).is_err());
     }
 }

@@ -1,0 +1,156 @@
+//! How does a connection become requests?
+//!
+//! Accepts, speaks TLS where configured, and HTTP/1.1 or HTTP/2 as the client likes, all bounded:
+//! connections, headers, streams of one connection, and the time each may take.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+use super::mcp::{Front, Peer};
+use crate::tls::PeerCertificate;
+
+/// A pause after a failed accept, lest a full descriptor table become a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// HTTP/2 streams of one connection.
+const STREAMS: u32 = 256;
+/// Streams that a client may open and reset before the connection is closed (CVE-2023-44487).
+const RESETS: usize = 32;
+
+/// What bounds connections.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Open at once; one more is closed at once.
+    pub connections: usize,
+    /// Bytes of a request's head.
+    pub head_bytes: usize,
+    /// Header lines of a request.
+    pub headers: usize,
+    /// A request's head, or a TLS handshake, has to be there within this.
+    pub head_timeout: Duration,
+    /// A connection may wait this long between requests.
+    pub idle: Duration,
+}
+
+/// The agents' listener.
+pub struct Listener {
+    /// What answers.
+    pub front: Arc<Front>,
+    /// TLS, where configured.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// What bounds it.
+    pub limits: Limits,
+}
+
+impl Listener {
+    /// Serves until `stop` turns true, then lets what runs finish, for at most `drain`.
+    pub async fn serve(
+        self: Arc<Self>,
+        socket: TcpListener,
+        mut stop: watch::Receiver<bool>,
+        drain: Duration,
+    ) {
+        let graceful = GracefulShutdown::new();
+        let places = Arc::new(Semaphore::new(self.limits.connections));
+        loop {
+            let accepted = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => break,
+                accepted = socket.accept() => accepted,
+            };
+            let (stream, address) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                self.front.metrics.shed();
+                continue;
+            };
+            let loopback = address.ip().to_canonical().is_loopback();
+            let (listener, watcher) = (Arc::clone(&self), graceful.watcher());
+            tokio::spawn(async move { listener.greet(stream, loopback, watcher, place).await });
+        }
+        drop(socket);
+        if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+            tracing::warn!("connections were cut off at shutdown: not all was finished in time");
+        }
+    }
+
+    async fn greet(
+        self: Arc<Self>,
+        stream: TcpStream,
+        loopback: bool,
+        watcher: Watcher,
+        place: OwnedSemaphorePermit,
+    ) {
+        // A latency knob: what it fails on is a connection that is gone already.
+        let _ = stream.set_nodelay(true);
+        let Some(config) = &self.tls else {
+            let peer = Peer { certificate: None, loopback };
+            return self.converse(TokioIo::new(stream), peer, watcher, place).await;
+        };
+        let handshake = TlsAcceptor::from(Arc::clone(config)).accept(stream);
+        match tokio::time::timeout(self.limits.head_timeout, handshake).await {
+            Ok(Ok(stream)) => {
+                let certificate = PeerCertificate::of(stream.get_ref().1);
+                let peer = Peer { certificate, loopback };
+                self.converse(TokioIo::new(stream), peer, watcher, place).await;
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+    }
+
+    async fn converse<S>(
+        self: Arc<Self>,
+        stream: TokioIo<S>,
+        peer: Peer,
+        watcher: Watcher,
+        _place: OwnedSemaphorePermit,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let limits = self.limits;
+        let front = Arc::clone(&self.front);
+        let peer = Arc::new(peer);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (front, peer) = (Arc::clone(&front), Arc::clone(&peer));
+            async move { Ok::<_, Infallible>(front.serve(request, &peer).await) }
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head_timeout.max(limits.idle))
+            .max_headers(limits.headers)
+            .max_buf_size(limits.head_bytes.max(8 * 1024));
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(RESETS)
+            .max_local_error_reset_streams(RESETS)
+            .keep_alive_interval(limits.idle)
+            .keep_alive_timeout(limits.head_timeout);
+        let connection = builder.serve_connection(stream, service).into_owned();
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!(error = %error, "a connection ended early");
+        }
+    }
+}
