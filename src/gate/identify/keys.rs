@@ -69,7 +69,11 @@ impl Keys {
     }
 
     /// The one key of this id that is made for this algorithm; without an id, the only one.
-    pub(super) fn select(&self, id: Option<&str>, algorithm: Algorithm) -> Result<&DecodingKey, NoKey> {
+    pub(super) fn select(
+        &self,
+        id: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<&DecodingKey, NoKey> {
         let mut fitting = self.keys.iter().filter(|key| {
             (id.is_none() || key.id.as_deref() == id) && key.algorithms.contains(&algorithm)
         });
@@ -125,7 +129,8 @@ fn fitting_algorithms(parameters: &AlgorithmParameters) -> Option<Vec<Algorithm>
         AlgorithmParameters::OctetKeyPair(pair) => (pair.curve == EllipticCurve::Ed25519
             && bytes(&pair.x)?.len() == 32)
             .then(|| vec![Algorithm::EdDSA]),
-        AlgorithmParameters::OctetKey(_) | AlgorithmParameters::Other(_) => None,
+        // Symmetric keys above all: with one, whoever checks tokens could make them.
+        _ => None,
     }
 }
 
