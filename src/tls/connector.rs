@@ -163,7 +163,7 @@ impl Service<Name> for Resolver {
     }
 }
 
-fn allowed(addresses: Vec<SocketAddr>) -> io::Result<std::vec::IntoIter<SocketAddr>> {
+pub(super) fn allowed(addresses: Vec<SocketAddr>) -> io::Result<std::vec::IntoIter<SocketAddr>> {
     match addresses.iter().find(|address| is_forbidden(address.ip())) {
         Some(address) => {
             Err(io::Error::new(io::ErrorKind::PermissionDenied, Forbidden(address.ip())))
