@@ -50,7 +50,7 @@ fn what_the_starter_config_comments_out_is_valid_too() {
     let plain = crate::config::parse(init::CONFIG, directory.path()).unwrap();
     assert_eq!((config.limits, config.sync), (plain.limits, plain.sync));
     assert_eq!((config.drain, config.policy.deadline), (plain.drain, plain.policy.deadline));
-    assert!(config.tls.is_some() && config.otlp.is_some() && config.agents.len() == 3);
+    assert!(config.tls.is_some() && config.otlp.is_some() && config.agents.len() == 4);
     assert!(config.servers["demo"].credential.is_some() && config.issuers.len() == 1);
 }
 

@@ -21,7 +21,8 @@ pub(super) const JWKS: &[&str] = &["file", "url"];
 /// An agent that the operator names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
-    /// Its name in policy, record and metrics.
+    /// Its name in policy, record and metrics. For [`Proof::Workloads`] what they are below: each
+    /// of them is named by its own SPIFFE ID.
     pub id: Arc<str>,
     /// The groups the operator put it in.
     pub groups: Vec<String>,
@@ -34,8 +35,10 @@ pub struct Agent {
 pub enum Proof {
     /// By a bearer token.
     Token(TokenDigest),
-    /// By a client certificate with this SPIFFE ID, or any below it where it ends in `/*`.
+    /// By a client certificate with this SPIFFE ID.
     Certificate(String),
+    /// By a client certificate with any SPIFFE ID below this one; written `spiffe://…/*`.
+    Workloads(String),
     /// Not at all: whoever calls without a credential. Only with every listener on loopback.
     Anonymous,
 }
@@ -104,7 +107,7 @@ enum Unique {
 fn claims_of(agent: &Agent) -> [(Unique, &'static str); 2] {
     let proof = match &agent.proof {
         Proof::Token(digest) => (Unique::Token(*digest), "the same token"),
-        Proof::Certificate(name) => {
+        Proof::Certificate(name) | Proof::Workloads(name) => {
             (Unique::Certificate(name.clone()), "the same certificate name")
         }
         Proof::Anonymous => (Unique::Anonymous, "anonymous callers cannot be told apart: the same"),
@@ -114,9 +117,16 @@ fn claims_of(agent: &Agent) -> [(Unique, &'static str); 2] {
 
 fn agent(node: &Node, reading: &mut Reading<'_>) -> Option<Agent> {
     let section = Section::open(node, AGENT, reading);
-    let id = section.require("id", reading, agent_id);
     let groups = reading.list(section.find("groups"), |reading, node| reading.take(node, text));
     let proof = proof(&section, reading);
+    if let Some(Proof::Workloads(within)) = &proof {
+        if section.find("id").is_some() {
+            let at = section.place("id");
+            reading.fault(at, "each of these is named by its own SPIFFE ID; leave `id` out");
+        }
+        return Some(Agent { id: within.as_str().into(), groups, proof: proof? });
+    }
+    let id = section.require("id", reading, agent_id);
     Some(Agent { id: id?.into(), groups, proof: proof? })
 }
 
@@ -147,7 +157,7 @@ fn proof(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Proof> {
         return token(node, reading).map(Proof::Token);
     }
     if let Some(node) = section.find("certificate") {
-        return reading.take(node, spiffe).map(Proof::Certificate);
+        return reading.take(node, spiffe);
     }
     match section.read("anonymous", reading, boolean)? {
         true => Some(Proof::Anonymous),
@@ -160,7 +170,7 @@ fn proof(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<Proof> {
 }
 
 /// A SPIFFE ID, or all below one.
-fn spiffe(node: &Node) -> Result<String, String> {
+fn spiffe(node: &Node) -> Result<Proof, String> {
     const HOW: &str = "expected a SPIFFE ID such as `spiffe://example.org/agents/crm`, \
                        or `spiffe://example.org/*` for all of a trust domain";
     let name = text(node)?;
@@ -168,18 +178,24 @@ fn spiffe(node: &Node) -> Result<String, String> {
     let (domain, path) = rest.split_once('/').ok_or(HOW)?;
     let in_domain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
     let in_path = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    let segments = path.strip_suffix("/*").unwrap_or(path);
     let fits = |segment: &str| {
         !segment.is_empty() && segment != "." && segment != ".." && segment.bytes().all(in_path)
     };
+    let within = path.strip_suffix('*').map(|above| above.strip_suffix('/').unwrap_or(above));
+    let segments = within.unwrap_or(path);
+    let is_whole_domain = path == "*";
     if name.len() > 2048
         || domain.is_empty()
         || !domain.bytes().all(in_domain)
-        || path != "*" && !segments.split('/').all(fits)
+        || !(is_whole_domain || segments.split('/').all(fits))
+        || path.ends_with('*') && !name.ends_with("/*")
     {
         return Err(HOW.into());
     }
-    Ok(name)
+    Ok(match name.strip_suffix("/*") {
+        Some(within) => Proof::Workloads(within.to_owned()),
+        None => Proof::Certificate(name),
+    })
 }
 
 pub(super) fn issuers(root: &Section<'_>, reading: &mut Reading<'_>) -> Vec<Issuer> {
@@ -243,4 +259,35 @@ fn algorithms(section: &Section<'_>, reading: &mut Reading<'_>) -> Vec<Algorithm
         reading.fault(node.at, "name at least one algorithm, or leave `algorithms` out");
     }
     reading.list(Some(node), |reading, node| reading.take(node, one_of(ALGORITHMS)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::yaml;
+    use super::*;
+
+    #[test]
+    fn a_spiffe_id_is_one_workload_or_all_below() {
+        let one = |name: &str| Some(Proof::Certificate(name.into()));
+        let below = |name: &str| Some(Proof::Workloads(name.into()));
+        for (text, expected) in [
+            ("spiffe://e.org/a", one("spiffe://e.org/a")),
+            ("spiffe://e.org/ns/x/sa/y", one("spiffe://e.org/ns/x/sa/y")),
+            ("spiffe://e.org/*", below("spiffe://e.org")),
+            ("spiffe://e.org/ns/x/*", below("spiffe://e.org/ns/x")),
+            ("spiffe://e.org", None),
+            ("spiffe://e.org/", None),
+            ("spiffe:///a", None),
+            ("spiffe://E.org/a", None),
+            ("spiffe://e.org/a*", None),
+            ("spiffe://e.org/*/a", None),
+            ("spiffe://e.org//*", None),
+            ("spiffe://e.org/a/../b", None),
+            ("spiffe://e.org/a?b", None),
+            ("https://e.org/a", None),
+        ] {
+            let node = yaml::read(&format!("'{text}'"), "c.yaml").unwrap();
+            assert_eq!(spiffe(&node).ok(), expected, "{text}");
+        }
+    }
 }

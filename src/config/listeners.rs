@@ -102,7 +102,9 @@ pub(super) fn guard(
             }
         }
     }
-    let by_certificate = agents.iter().any(|a| matches!(a.proof, Proof::Certificate(_)));
+    let by_certificate = agents
+        .iter()
+        .any(|agent| matches!(agent.proof, Proof::Certificate(_) | Proof::Workloads(_)));
     if by_certificate && tls.is_none_or(|tls| tls.client_ca.is_none()) {
         reading.fault(
             root.place("agents"),

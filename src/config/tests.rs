@@ -82,6 +82,7 @@ fn agents_prove_themselves_in_one_way_that_no_other_has() {
     let sha = |digest| format!("token: {{sha256: '{digest}'}}");
     for (agents, expected) in [
         (format!("[{{id: a, {}}}, {{id: b, {}}}]", sha(DIGEST), sha(OTHER)), None),
+        (format!("[{{{}}}]", sha(DIGEST)), Some("`id` is missing")),
         (format!("[{{id: a, {}}}, {{id: b, {}}}]", sha(DIGEST), sha(DIGEST)), Some("same token")),
         (format!("[{{id: a, {}}}, {{id: a, {}}}]", sha(DIGEST), sha(OTHER)), Some("same id")),
         (format!("[{{id: a, {}, anonymous: true}}]", sha(DIGEST)), Some("in one way")),
@@ -108,6 +109,20 @@ fn agents_prove_themselves_in_one_way_that_no_other_has() {
                 assert!(!told[0].contains("hunter2"), "{told:?}");
             }
         }
+    }
+}
+
+#[test]
+fn all_below_a_spiffe_id_are_named_by_their_own() {
+    let tls = ("tls", "{certificate: c.pem, key: k.pem, client_ca: a.pem}");
+    for (agents, expected) in [
+        ("[{certificate: 'spiffe://e.org/*'}]", None),
+        ("[{id: a, certificate: 'spiffe://e.org/*'}]", Some("leave `id` out")),
+        ("[{certificate: 'spiffe://e.org/a'}]", Some("`id` is missing")),
+    ] {
+        let told = faults(&smallest(&[("agents", agents), tls]));
+        assert_eq!(told.len(), usize::from(expected.is_some()), "{agents}: {told:?}");
+        assert!(expected.is_none_or(|part| told[0].contains(part)), "{agents}: {told:?}");
     }
 }
 
@@ -283,6 +298,8 @@ fn what_the_parser_takes_the_schema_takes_and_what_is_misspelt_neither() {
         ("limits", "{calls: 0}"),
         ("agents", "[]"),
         ("agents", "[{id: a}]"),
+        ("agents", "[{anonymous: true}]"),
+        ("agents", "[{id: a, certificate: 'spiffe://e.org/*'}]"),
         ("agents", "[{id: a, token: hunter2hunter2hunter2}]"),
         ("agents", "[{id: a, token: {}}]"),
         ("servers", "{}"),
