@@ -3,7 +3,11 @@
 //! RFC 8785: no space, keys in the order of their UTF-16 code units, numbers as ECMAScript
 //! writes them. `1` and `1.0` are one number to it, and so to a call's hash.
 
+use std::io::Write as _;
+
 use serde_json::{Map, Number, Value};
+
+use super::string::stop;
 
 /// The canonical text of a value.
 pub fn canonical(value: &Value) -> Vec<u8> {
@@ -65,21 +69,23 @@ fn write_number(number: &Number, out: &mut Vec<u8>) {
         Some(double) if number.is_f64() => {
             out.extend_from_slice(ryu_js::Buffer::new().format(double).as_bytes());
         }
-        _ => out.extend_from_slice(number.to_string().as_bytes()),
+        _ => {
+            // A vector takes whatever is written to it.
+            let _ = write!(out, "{number}");
+        }
     }
 }
 
 fn write_string(string: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = string.as_bytes();
-    while let Some(plain) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)) {
-        let (before, from) = rest.split_at(plain);
-        out.extend_from_slice(before);
+    loop {
+        let (plain, from) = rest.split_at(stop(rest, 0));
+        out.extend_from_slice(plain);
         let Some((byte, after)) = from.split_first() else { break };
         write_escape(*byte, out);
         rest = after;
     }
-    out.extend_from_slice(rest);
     out.push(b'"');
 }
 

@@ -77,7 +77,7 @@ fn hex4(bytes: &[u8], at: usize) -> Result<u32, Fault> {
 }
 
 /// Where the first quote, backslash or control character is, or the end of the text.
-fn stop(bytes: &[u8], from: usize) -> usize {
+pub(super) fn stop(bytes: &[u8], from: usize) -> usize {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
     // The high bit of each byte that is zero; exact up to the first one, which is all we read.
