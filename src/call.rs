@@ -78,7 +78,8 @@ pub struct Agent {
 }
 
 /// What the agent merely says of a call. Never proof of anything.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Claimed {
     /// On whose behalf.
     #[serde(skip_serializing_if = "Option::is_none")]

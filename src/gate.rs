@@ -7,11 +7,11 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 
-use crate::call::{Agent, Claimed, Door};
+use crate::call::{Agent, Claimed, Door, Effect, Tier};
 use crate::config::{Mode, Sync};
 use crate::json::{Digest, Value};
 use crate::metrics::Metrics;
-use crate::refusal::Refusal;
+use crate::refusal::{Reason, Refusal};
 use crate::tools::{Classifier, Definition, Pins};
 use crate::trail::Trail;
 
@@ -159,5 +159,64 @@ impl Gate {
     /// The trail, for what is not a call.
     pub fn ledger(&self) -> &Arc<record::Ledger> {
         &self.ledger
+    }
+}
+
+/// What would become of a call.
+pub struct Rehearsal {
+    /// What would be done.
+    pub effect: Effect,
+    /// How much harm it can do.
+    pub tier: Tier,
+    /// What the agent would be told.
+    pub refusal: Option<Refusal>,
+    /// What policy said for it.
+    pub reasons: Vec<Reason>,
+    /// What policy said beside it.
+    pub warnings: Vec<Reason>,
+    /// What rules on trial, or the mode, kept from being done.
+    pub would: Vec<(Effect, Reason)>,
+    /// Why policy could not decide.
+    pub failure: Option<String>,
+}
+
+impl Rehearsal {
+    /// As JSON.
+    pub fn json(&self) -> Value {
+        let would = self.would.iter().map(|(effect, reason)| {
+            serde_json::json!({"effect": effect, "reason": reason})
+        });
+        serde_json::json!({
+            "effect": self.effect,
+            "tier": self.tier,
+            "code": self.refusal.as_ref().map_or("allowed", Refusal::code),
+            "message": self.refusal.as_ref().map(ToString::to_string),
+            "reasons": self.reasons,
+            "warnings": self.warnings,
+            "would": would.collect::<Vec<_>>(),
+            "failure": self.failure,
+        })
+    }
+}
+
+/// Says what would become of a call, and does nothing.
+pub async fn rehearse(snapshot: &Snapshot, arrival: Arrival) -> Rehearsal {
+    let judged = decide::judge(snapshot, &Sessions::new(1), arrival).await;
+    let refusal = judged.outcome.err();
+    let verdict = judged.verdict.unwrap_or_default();
+    let mut would = verdict.dry;
+    if let Some(excepted) = &judged.excepted {
+        let (code, message) = (excepted.code().to_owned(), excepted.to_string());
+        let policy = snapshot.mode.name().to_owned();
+        would.push((excepted.effect(), Reason { code, message, policy }));
+    }
+    Rehearsal {
+        effect: refusal.as_ref().map_or(Effect::Allow, Refusal::effect),
+        tier: judged.tier,
+        refusal,
+        reasons: verdict.reasons,
+        warnings: verdict.warnings,
+        would,
+        failure: verdict.failure,
     }
 }

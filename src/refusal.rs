@@ -6,6 +6,7 @@
 use http::StatusCode;
 use serde::Serialize;
 
+use crate::call::Effect;
 use crate::json::Fault;
 
 /// One thing that policy had to say.
@@ -296,6 +297,14 @@ impl Refusal {
             | Self::IdentityUnavailable => "retry_later",
             Self::OutcomeUnknown(_) => "check_before_retry",
             _ => "do_not_retry",
+        }
+    }
+
+    /// What was decided where this is the answer.
+    pub const fn effect(&self) -> Effect {
+        match self {
+            Self::NeedsSignature { .. } => Effect::Hold,
+            _ => Effect::Deny,
         }
     }
 

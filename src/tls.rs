@@ -139,6 +139,14 @@ pub fn server(files: &ServerFiles) -> Result<Arc<ServerConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
+/// For servers that are spoken to without TLS: nothing is trusted.
+pub fn plain_client() -> Result<ClientConfig, TlsError> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Setup)?;
+    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
 /// What we need to speak TLS to a server; give it to [`connector`].
 ///
 /// Reading the system's roots takes milliseconds: share one where the files are the same. Where

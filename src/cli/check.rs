@@ -2,8 +2,12 @@
 
 use clap::Args;
 
+use std::sync::Arc;
+
 use super::{ConfigFile, Exit, Failure, say};
-use crate::config::{self, Config, Problem, files};
+use crate::app::compose;
+use crate::config::{self, Config, Problem};
+use crate::metrics::{Build, Metrics};
 
 /// Check config, policies and tool files, and tell all that is wrong
 ///
@@ -40,23 +44,24 @@ fn named_by(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     // A path that is not there has been told with its place in the config.
     let tools: Vec<_> = config.tools.iter().filter(|path| path.exists()).cloned().collect();
-    match files::read_tool_files(&tools) {
-        Ok(texts) => problems.extend(tool_problems(&texts)),
-        Err(unread) => problems.extend(unread),
-    }
-    problems.extend(policy_problems(config));
+    let there = Config { tools, ..config.clone() };
+    problems.extend(compose::classifier(&there).err().unwrap_or_default());
+    problems.extend(compose::policies(config).err().unwrap_or_default());
+    problems.extend(compose::pins(config).err().unwrap_or_default());
+    problems.extend(tls_problems(config));
     problems
 }
 
-// PLUG IN HERE, on merge: `tools::Classifier::load(texts)`, its problems.
-fn tool_problems(_texts: &[(String, String)]) -> Vec<Problem> {
-    Vec::new()
+// Files with certificates and keys are read here, so that a wrong one is told now and not at start.
+fn tls_problems(config: &Config) -> Vec<Problem> {
+    let metrics = Metrics::new(Build { version: "", commit: "" });
+    let servers = metrics
+        .map_err(|error| error.to_string())
+        .and_then(|metrics| compose::servers(config, &Arc::new(metrics)).map(drop));
+    let told = [servers, compose::listener_tls(config).map(drop)];
+    told.into_iter().filter_map(Result::err).map(|fault| Problem::of_file("tls", fault)).collect()
 }
 
-// PLUG IN HERE, on merge: `gate::policy::read_directory(&config.policies)`, then `Policies::load`.
-fn policy_problems(_config: &Config) -> Vec<Problem> {
-    Vec::new()
-}
 
 fn summary(file: &ConfigFile, config: &Config) -> String {
     let counted = |count: usize, one: &str| {

@@ -1,8 +1,15 @@
 //! Stand guard until told to stop.
 
-use clap::Args;
+use std::future::Future;
 
-use super::{ConfigFile, Exit, Failure};
+use clap::Args;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{COMMIT, ConfigFile, Exit, Failure};
+use crate::app::{App, Fault, Version};
+use crate::config::{Config, LogFormat, OtlpProtocol};
+use crate::telemetry;
 
 /// Stand guard: serve agents by a config until told to stop
 ///
@@ -19,6 +26,66 @@ pub struct Arguments {
 ///
 /// # Errors
 /// If the config is wrong, a listener cannot be bound, or policies cannot be loaded.
-pub fn run(_arguments: &Arguments) -> Result<Exit, Failure> {
-    Err(Failure::Message("`run` is not built yet".into()))
+pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let config = Config::load(&arguments.config.path)?;
+    let _telemetry = telemetry::init(&telemetry_settings(&config))
+        .map_err(|fault| Failure::Message(fault.to_string()))?;
+    runtime()?.block_on(async {
+        let app = App::bind(config, VERSION).await.map_err(failure)?;
+        app.serve(told_to_stop()?).await;
+        Ok(Exit::Done)
+    })
+}
+
+/// What this binary is.
+pub(super) const VERSION: Version = Version { release: env!("CARGO_PKG_VERSION"), commit: COMMIT };
+
+/// The runtime that everything runs on.
+pub(super) fn runtime() -> Result<Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// Why the gate did not start, for a terminal.
+pub(super) fn failure(fault: Fault) -> Failure {
+    match fault {
+        Fault::Problems(problems) => Failure::Problems(problems),
+        other => Failure::Message(other.to_string()),
+    }
+}
+
+/// Done when SIGTERM or SIGINT comes.
+pub(super) fn told_to_stop() -> Result<impl Future<Output = ()>, Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn telemetry_settings(config: &Config) -> telemetry::Settings {
+    let otlp = config.otlp.as_ref().map(|otlp| {
+        let protocol = match otlp.protocol {
+            OtlpProtocol::Http => telemetry::Protocol::Http,
+            OtlpProtocol::Grpc => telemetry::Protocol::Grpc,
+        };
+        let mut to = telemetry::Otlp::to(otlp.endpoint.to_string(), protocol);
+        to.sample_ratio = otlp.sample;
+        to.headers = otlp
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.expose().to_owned()))
+            .collect();
+        to
+    });
+    telemetry::Settings {
+        format: match config.log.format {
+            LogFormat::Json => telemetry::Format::Json,
+            LogFormat::Text => telemetry::Format::Text,
+        },
+        level: config.log.level.to_string(),
+        otlp,
+    }
 }

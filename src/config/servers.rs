@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
 
-use super::scalar::{duration, duration_or_none, one_of, text};
+use super::scalar::{boolean, duration, duration_or_none, one_of, text};
 use super::secret::secret;
 use super::section::{Reading, Section};
 use super::url::endpoint;
@@ -20,7 +20,7 @@ pub const REVISIONS: [&str; 4] = ["2025-03-26", "2025-06-18", "2025-11-25", "202
 pub(super) const MAX_SERVERS: usize = 1000;
 
 pub(super) const SERVER: &[&str] =
-    &["mcp", "credential", "tls", "timeout", "idle", "minimum_version", "forward_headers"];
+    &["mcp", "credential", "tls", "timeout", "idle", "minimum_version", "forward_headers", "required"];
 pub(super) const CREDENTIAL: &[&str] = &["header", "value"];
 pub(super) const SERVER_TLS: &[&str] = &["roots", "certificate", "key"];
 
@@ -43,6 +43,8 @@ pub struct Server {
     pub minimum_version: &'static str,
     /// Headers of the agent that go on to it.
     pub forward_headers: Vec<HeaderName>,
+    /// Whether the gate is not ready before its tools are known.
+    pub required: bool,
 }
 
 /// A header that proves to a server who we are.
@@ -119,7 +121,18 @@ fn server(key: &Key, node: &Node, reading: &mut Reading<'_>) -> Option<Server> {
         .list(section.find("forward_headers"), |reading, node| reading.take(node, forwarded));
     let name = Arc::from(key.name.as_str());
     let mcp = mcp?;
-    Some(Server { name, mcp, credential, tls, timeout, idle, minimum_version, forward_headers })
+    let required = section.read("required", reading, boolean).unwrap_or(true);
+    Some(Server {
+        name,
+        mcp,
+        credential,
+        tls,
+        timeout,
+        idle,
+        minimum_version,
+        forward_headers,
+        required,
+    })
 }
 
 const fn revisions_first() -> &'static str {

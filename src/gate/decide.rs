@@ -4,7 +4,7 @@
 //! nothing of the others. Only here is a [`Permit`] made, and only after the intent is on record.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -12,12 +12,29 @@ use super::forward::Permit;
 use super::policy::Verdict;
 use super::record::Record;
 use super::sessions::{self, Sessions};
-use super::{Arrival, Mode, Offered, Snapshot, Target, schema};
-use crate::call::{Agent, Call, Door, Effect};
-use crate::json::{Map, Value};
+use super::{Arrival, Offered, Snapshot, Target, schema};
+use crate::call::{Agent, Call, Door, Effect, Tier};
+use crate::config::Mode;
+use crate::json::{Digest, Map, Value};
 use crate::metrics::Step;
 use crate::refusal::{Reason, Refusal};
 use crate::tools::{Class, Definition, Pin};
+
+/// What became of a call's checks: all that there is to say of it.
+pub(super) struct Judged {
+    /// How much harm it can do.
+    pub(super) tier: Tier,
+    /// The call's hash and its definition's digest, where it got so far.
+    pub(super) bound: Option<(Digest, Option<Digest>)>,
+    /// What policy said, where it was asked.
+    pub(super) verdict: Option<Verdict>,
+    /// What would have refused it, had the operator not chosen otherwise.
+    pub(super) excepted: Option<Refusal>,
+    /// What each step took.
+    pub(super) steps: [(Step, Duration); 2],
+    /// Whether it may go on.
+    pub(super) outcome: Result<(Call, Option<Arc<Definition>>), Refusal>,
+}
 
 /// Decides, and puts the decision on record whatever it is.
 pub(super) async fn decide(
@@ -26,7 +43,9 @@ pub(super) async fn decide(
     arrival: Arrival,
     mut record: Record,
 ) -> Result<Permit, Refusal> {
-    match judge(snapshot, past, arrival, &mut record).await {
+    let judged = judge(snapshot, past, arrival).await;
+    record.judged(&judged);
+    match judged.outcome {
         Ok((call, definition)) => {
             record.intend(snapshot).await?;
             Ok(Permit::new(call, definition, record))
@@ -38,14 +57,28 @@ pub(super) async fn decide(
     }
 }
 
-async fn judge(
+/// Runs the checks. Nothing is recorded, sent or charged.
+pub(super) async fn judge(snapshot: &Snapshot, past: &Sessions, arrival: Arrival) -> Judged {
+    let class = snapshot.classifier.classify(&arrival.server, &arrival.tool);
+    let mut judged = Judged {
+        tier: class.tier,
+        bound: None,
+        verdict: None,
+        excepted: None,
+        steps: [(Step::Schema, Duration::ZERO), (Step::Policy, Duration::ZERO)],
+        outcome: Err(Refusal::Internal),
+    };
+    judged.outcome = check(snapshot, past, arrival, &class, &mut judged).await;
+    judged
+}
+
+async fn check(
     snapshot: &Snapshot,
     past: &Sessions,
     mut arrival: Arrival,
-    record: &mut Record,
+    class: &Class,
+    judged: &mut Judged,
 ) -> Result<(Call, Option<Arc<Definition>>), Refusal> {
-    let class = snapshot.classifier.classify(&arrival.server, &arrival.tool);
-    record.classify(class.tier);
     let offered = match std::mem::replace(&mut arrival.target, Target::Method) {
         Target::UnknownTool => return Err(Refusal::UnknownTool),
         Target::Method => None,
@@ -54,15 +87,18 @@ async fn judge(
     if let Some(offered) = &offered {
         accepted(snapshot, &arrival, offered)?;
         let schemas = offered.definition.usable()?;
+        let began = Instant::now();
         let given = std::mem::take(&mut arrival.arguments);
-        arrival.arguments = record.schema_time(|| schema::arguments(schemas, Some(given)))?;
+        let completed = schema::arguments(schemas, Some(given));
+        judged.steps[0].1 = began.elapsed();
+        arrival.arguments = completed?;
     }
     let definition = offered.as_ref().map(|offered| &*offered.definition);
     let mut call = call_of(arrival, definition);
-    record.parsed(&call, definition);
+    judged.bound = Some((call.hash, definition.map(|definition| definition.digest)));
     let session = past.of(&call);
-    let about =
-        About { class: &class, definition, pin: pin(snapshot, &call.server, offered.as_ref()) };
+    let pin = pin(snapshot, &call.server, offered.as_ref());
+    let about = About { class, definition, pin };
     let facts = sessions::facts(&session, &call, snapshot.policies.reads(&["session", "recent"]));
     let began = Instant::now();
     let verdict = ask(snapshot, &mut call, &about, facts).await;
@@ -70,15 +106,13 @@ async fn judge(
         Some(offered) => visible(snapshot, &call.agent, &call.server, offered).await,
         None => true,
     };
-    record.step(Step::Policy, began.elapsed());
-    let outcome = rule(snapshot, &verdict, seen, record);
-    let effect = match &outcome {
-        Ok(()) => Effect::Allow,
-        Err(Refusal::NeedsSignature { .. }) => Effect::Hold,
-        Err(_) => Effect::Deny,
-    };
+    judged.steps[1].1 = began.elapsed();
+    judged.tier = verdict.tier.unwrap_or(class.tier);
+    let ruled = rule(snapshot, judged.verdict.insert(verdict), seen);
+    let effect = ruled.as_ref().err().map_or(Effect::Allow, Refusal::effect);
     sessions::note(&session, &call, effect);
-    outcome.map(|()| (call, offered.map(|offered| offered.definition)))
+    judged.excepted = ruled?;
+    Ok((call, offered.map(|offered| offered.definition)))
 }
 
 /// Whether the definition is the accepted one. Where the operator keeps a lock file, it is law;
@@ -211,25 +245,16 @@ pub(super) async fn visible(
     snapshot.policies.visible(&Value::Object(input)).await
 }
 
-/// Turns a verdict into yes or no, by mode.
-fn rule(
-    snapshot: &Snapshot,
-    verdict: &Verdict,
-    seen: bool,
-    record: &mut Record,
-) -> Result<(), Refusal> {
-    record.judged(verdict);
+/// Turns a verdict into yes or no, by mode; a yes may come with the refusal that it would have
+/// been.
+fn rule(snapshot: &Snapshot, verdict: &Verdict, seen: bool) -> Result<Option<Refusal>, Refusal> {
     if verdict.failed {
         return Err(Refusal::PolicyFailed);
     }
-    let refusal = refusal_of(verdict, seen);
-    match (refusal, snapshot.mode) {
-        (None, _) => Ok(()),
+    match (refusal_of(verdict, seen), snapshot.mode) {
+        (None, _) => Ok(None),
         (Some(refusal), Mode::Enforce) => Err(refusal),
-        (Some(refusal), Mode::Warn | Mode::Dryrun) => {
-            record.excepted(&refusal, snapshot.mode);
-            Ok(())
-        }
+        (Some(refusal), Mode::Warn | Mode::Dryrun) => Ok(Some(refusal)),
     }
 }
 

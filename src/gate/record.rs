@@ -7,13 +7,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::decide::Judged;
 use super::policy::Verdict;
-use super::{Arrival, Mode, Snapshot, Stray};
-use crate::call::{Call, Claimed, Door, Effect, Tier};
+use super::{Arrival, Snapshot, Stray};
+use crate::call::{Claimed, Door, Effect, Tier};
+use crate::config::Mode;
 use crate::json::Digest;
 use crate::metrics::{Metrics, NearMiss, Step, UNKNOWN_TOOL};
 use crate::refusal::{Reason, Refusal};
-use crate::tools::Definition;
 use crate::trail::{
     At, Body, Durability, Ending, Intent, Outcome, Position, Said, Trail, V1, Would,
 };
@@ -147,31 +148,25 @@ impl Record {
         self.facts.id
     }
 
-    pub(super) const fn classify(&mut self, tier: Tier) {
-        self.tier = tier;
-    }
-
-    pub(super) fn parsed(&mut self, call: &Call, definition: Option<&Definition>) {
-        self.found.hash = Some(call.hash);
-        self.found.definition = definition.map(|definition| definition.digest);
-    }
-
-    /// Times one step of the gate's own work.
-    pub(super) fn step(&self, step: Step, took: Duration) {
-        self.ledger.metrics.step(step, took);
-    }
-
-    pub(super) fn schema_time<T>(&self, check: impl FnOnce() -> T) -> T {
-        let began = Instant::now();
-        let result = check();
-        self.step(Step::Schema, began.elapsed());
-        result
-    }
-
-    pub(super) fn judged(&mut self, verdict: &Verdict) {
-        if let Some(tier) = verdict.tier {
-            self.tier = tier;
+    /// Takes in what the checks said.
+    pub(super) fn judged(&mut self, judged: &Judged) {
+        self.tier = judged.tier;
+        for (step, took) in judged.steps {
+            self.ledger.metrics.step(step, took);
         }
+        if let Some((hash, definition)) = judged.bound {
+            self.found.hash = Some(hash);
+            self.found.definition = definition;
+        }
+        if let Some(verdict) = &judged.verdict {
+            self.said(verdict);
+        }
+        if let Some(refusal) = &judged.excepted {
+            self.excepted(refusal);
+        }
+    }
+
+    fn said(&mut self, verdict: &Verdict) {
         self.found.warnings.clone_from(&verdict.warnings);
         self.found.reasons.clone_from(&verdict.reasons);
         if let Some(failure) = &verdict.failure {
@@ -193,10 +188,10 @@ impl Record {
     }
 
     /// The operator chose that this refusal does not stop the call.
-    pub(super) fn excepted(&mut self, refusal: &Refusal, mode: Mode) {
-        let effect = effect_of(refusal);
+    fn excepted(&mut self, refusal: &Refusal) {
+        let mode = self.facts.mode;
         self.would(
-            effect,
+            refusal.effect(),
             &Reason {
                 code: refusal.code().to_owned(),
                 message: refusal.to_string(),
@@ -222,7 +217,7 @@ impl Record {
             Ok(_) => Ok(()),
             Err(error) => Err(error),
         };
-        self.step(Step::Record, began.elapsed());
+        self.ledger.metrics.step(Step::Record, began.elapsed());
         if let Err(error) = durable {
             tracing::error!(call.id = %self.facts.id, %error, "the record cannot be written, so the call is refused");
             self.stage = Stage::Closed;
@@ -273,7 +268,7 @@ impl Record {
 
     /// Writes the refusal, counts it, logs it: all there is to say of this call.
     pub(super) fn refuse(&mut self, refusal: &Refusal) {
-        let effect = effect_of(refusal);
+        let effect = refusal.effect();
         if let Refusal::Denied { reasons } | Refusal::NeedsSignature { reasons } = refusal {
             self.found.reasons.clone_from(reasons);
         }
@@ -339,7 +334,7 @@ impl Record {
             tracing::error!(call.id = %self.facts.id, %error, "an outcome could not be put on record");
         }
         if let Some(sent) = self.sent_at {
-            self.step(Step::Forward, sent.elapsed());
+            self.ledger.metrics.step(Step::Forward, sent.elapsed());
         }
         self.count(Effect::Allow, whole);
         self.log(code, "");
@@ -392,13 +387,6 @@ impl Ledger {
         let mut bytes = Vec::with_capacity(768);
         body.write(&mut bytes).map_err(|error| error.to_string())?;
         self.trail.append(&bytes).map_err(|error| error.to_string())
-    }
-}
-
-const fn effect_of(refusal: &Refusal) -> Effect {
-    match refusal {
-        Refusal::NeedsSignature { .. } => Effect::Hold,
-        _ => Effect::Deny,
     }
 }
 

@@ -50,9 +50,22 @@ impl Offer {
         self.tools.load().get(name).cloned()
     }
 
-    /// Whether the list has been read.
+    /// All definitions, by name.
+    pub fn definitions(&self) -> Vec<Arc<Definition>> {
+        let tools = self.tools.load();
+        let mut all: Vec<_> = tools.values().map(|tool| Arc::clone(&tool.definition)).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// How far the list is known.
     pub fn state(&self) -> State {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the list has been read.
+    pub fn is_known(&self) -> bool {
+        matches!(self.state(), State::Known(..))
     }
 
     /// A tool by its exact name; asks the server where it is not known yet.

@@ -1,0 +1,213 @@
+//! How does what an operator wrote become what the gate uses?
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::{self, Config, Jwks, Problem, Proof, files};
+use crate::front::mcp::seal::Seal;
+use crate::front::mcp::upstream::{self, Server};
+use crate::gate::Snapshot;
+use crate::gate::identify::{
+    AgentSettings, Credential, Identities, IdentitySettings, IssuerSettings, KeySource, Token,
+    WorkloadSettings,
+};
+use crate::gate::policy::{self, Policies};
+use crate::json::Digest;
+use crate::metrics::Metrics;
+use crate::tls;
+use crate::tools::{Classifier, Pins};
+
+/// Reads policies, tool files and pins into one snapshot, or says all that is wrong with them.
+pub fn snapshot(config: &Config) -> Result<Snapshot, Vec<Problem>> {
+    let policies = policies(config);
+    let classifier = classifier(config);
+    let pins = pins(config);
+    match (policies, classifier, pins) {
+        (Ok(policies), Ok((classifier, tools)), Ok((pins, lock))) => {
+            let parts = [policies.digest(), tools, lock, config.digest];
+            let digest = Digest::of(parts.map(|part| part.0).concat());
+            Ok(Snapshot {
+                policies,
+                classifier,
+                pins,
+                environment: Arc::from(config.environment.as_str()),
+                mode: config.mode,
+                sync: config.sync,
+                digest,
+            })
+        }
+        (policies, classifier, pins) => {
+            let mut problems = policies.err().unwrap_or_default();
+            problems.extend(classifier.err().unwrap_or_default());
+            problems.extend(pins.err().unwrap_or_default());
+            Err(problems)
+        }
+    }
+}
+
+/// Loads the policies that a config names.
+pub fn policies(config: &Config) -> Result<Policies, Vec<Problem>> {
+    let defaults = policy::Settings::default();
+    let settings = policy::Settings {
+        deadline: config.policy.deadline,
+        workers: config.policy.workers.unwrap_or(defaults.workers),
+        remembered: config.policy.remembered,
+        ..defaults
+    };
+    let sources = policy::read_directory(&config.policies)?;
+    Policies::load(&sources, &settings)
+}
+
+/// Loads the tool files that a config names, and their digest.
+pub fn classifier(config: &Config) -> Result<(Classifier, Digest), Vec<Problem>> {
+    let texts = files::read_tool_files(&config.tools)?;
+    let classifier = Classifier::load(&texts)?;
+    let digest = Digest::of(texts.iter().map(|(_, text)| text.as_str()).collect::<String>());
+    Ok((classifier, digest))
+}
+
+/// Loads the lock file that a config names. One that is not there yet pins nothing.
+pub fn pins(config: &Config) -> Result<(Option<Pins>, Digest), Vec<Problem>> {
+    let Some(path) = &config.pins else { return Ok((None, Digest::of(b""))) };
+    let shown = path.display().to_string();
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(vec![Problem::of_file(shown, format!("cannot be read: {error}"))]),
+    };
+    let pins = if text.is_empty() { Pins::default() } else { Pins::load(&shown, &text)? };
+    Ok((Some(pins), Digest::of(text)))
+}
+
+/// Everybody who may call.
+pub fn identities(config: &Config) -> Result<Identities, String> {
+    let mut settings = IdentitySettings::default();
+    for agent in &config.agents {
+        let credential = match &agent.proof {
+            Proof::Token(digest) => Credential::Token(Token::from_sha256(digest.0)),
+            Proof::Certificate(spiffe) => Credential::Spiffe(spiffe.clone()),
+            Proof::Anonymous => Credential::Anonymous,
+            Proof::Workloads(within) => {
+                let groups = agent.groups.clone();
+                settings.workloads.push(WorkloadSettings { within: within.clone(), groups });
+                continue;
+            }
+        };
+        settings.agents.push(AgentSettings {
+            id: agent.id.to_string(),
+            groups: agent.groups.clone(),
+            credentials: vec![credential],
+        });
+    }
+    for issuer in &config.issuers {
+        settings.issuers.push(issuer_settings(issuer)?);
+    }
+    Identities::new(settings, None).map_err(|error| error.to_string())
+}
+
+fn issuer_settings(issuer: &config::Issuer) -> Result<IssuerSettings, String> {
+    let keys = match &issuer.jwks {
+        Jwks::File(path) => KeySource::file(path),
+        Jwks::Url(url) => {
+            let client = tls::client(&tls::ClientFiles::default()).map_err(|e| e.to_string())?;
+            KeySource::url(url.clone(), tls::connector(client)).map_err(|e| e.to_string())?
+        }
+    };
+    Ok(IssuerSettings {
+        issuer: issuer.issuer.clone(),
+        audiences: issuer.audience.clone(),
+        algorithms: issuer.algorithms.iter().map(|algorithm| format!("{algorithm:?}")).collect(),
+        keys,
+        id_claim: issuer.id_claim.clone(),
+        groups_claim: Some(issuer.groups_claim.clone()),
+        prefix: String::new(),
+    })
+}
+
+/// The clients of all servers.
+pub fn servers(config: &Config, metrics: &Arc<Metrics>) -> Result<Vec<Arc<Server>>, String> {
+    config.servers.values().map(|server| one_server(config, server, metrics)).collect()
+}
+
+fn one_server(
+    config: &Config,
+    server: &config::Server,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<Server>, String> {
+    let files = tls::ClientFiles {
+        roots: server.tls.roots.clone(),
+        identity: server
+            .tls
+            .identity
+            .as_ref()
+            .map(|pair| (pair.certificate.clone(), pair.key.clone())),
+    };
+    let client = match server.mcp.scheme_str() {
+        Some("https") => tls::client(&files),
+        // The system's roots take milliseconds to read, and are not needed.
+        _ => tls::plain_client(),
+    };
+    let connector = tls::connector(client.map_err(|error| error.to_string())?);
+    let settings = upstream::Settings {
+        name: Arc::clone(&server.name),
+        uri: server.mcp.clone(),
+        credential: server.credential.as_ref().map(|c| (c.header.clone(), c.value.clone())),
+        timeout: server.timeout,
+        idle: server.idle,
+        minimum: Arc::from(server.minimum_version),
+        forward: server.forward_headers.clone(),
+        required: server.required,
+        result_bytes: config.limits.result,
+        event_bytes: config.limits.event,
+    };
+    Ok(Arc::new(Server::new(settings, connector, Arc::clone(metrics))))
+}
+
+/// TLS toward agents.
+pub fn listener_tls(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>, String> {
+    let Some(files) = &config.tls else { return Ok(None) };
+    let files = tls::ServerFiles {
+        certificate: files.identity.certificate.clone(),
+        key: files.identity.key.clone(),
+        clients: files
+            .client_ca
+            .clone()
+            .map(|roots| tls::ClientRoots { roots, required: false }),
+    };
+    tls::server(&files).map(Some).map_err(|error| error.to_string())
+}
+
+/// Makes the state directory, for nobody else to read.
+pub fn make_private(state: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(state)
+}
+
+/// The key that binds states to agents, made on the first start.
+pub fn seal(state: &Path) -> io::Result<Seal> {
+    let path = state.join("seal.key");
+    let mut key = [0; 64];
+    match fs::File::open(&path) {
+        Ok(mut file) => file.read_exact(&mut key)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            key = new_key();
+            let mut options = fs::OpenOptions::new();
+            let mut file = options.write(true).create_new(true).mode(0o600).open(&path)?;
+            file.write_all(&key)?;
+            file.sync_all()?;
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(Seal::new(&key))
+}
+
+fn new_key() -> [u8; 64] {
+    let mut key = [0; 64];
+    // Version 4: 122 random bits in each 16 bytes, from the system's generator.
+    for part in key.chunks_exact_mut(16) {
+        part.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+    }
+    key
+}
