@@ -30,7 +30,7 @@ pub struct KeySource(Place);
 #[derive(Clone)]
 enum Place {
     File(PathBuf),
-    Url { url: Uri, client: Client<Connector, Empty<Bytes>> },
+    Url { url: Uri, client: Box<Client<Connector, Empty<Bytes>>> },
 }
 
 /// A URL that keys must not come from.
@@ -58,7 +58,7 @@ impl KeySource {
         // Read once in minutes: a kept connection would be closed by then.
         let client =
             Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Ok(Self(Place::Url { url, client }))
+        Ok(Self(Place::Url { url, client: Box::new(client) }))
     }
 
     fn pace(&self) -> Pace {
