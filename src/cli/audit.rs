@@ -70,14 +70,16 @@ pub fn tail(
     if let Some(damage) = damage {
         return Err(damage.into());
     }
-    while follow {
+    if !follow {
+        return Ok(());
+    }
+    loop {
         for entry in entries.by_ref() {
             print(&entry?, json, out)?;
         }
         out.flush()?;
         std::thread::sleep(POLL);
     }
-    Ok(())
 }
 
 /// Prints what is on record of one call, by its id or the beginning of it.
