@@ -22,6 +22,7 @@ mod format;
 mod read;
 mod recover;
 mod segment;
+mod shape;
 #[cfg(test)]
 mod tests;
 
