@@ -11,7 +11,9 @@ fuzz_target!(|bytes: &[u8]| {
             let theirs: Value = serde_json::from_slice(bytes).expect("theirs is laxer");
             assert_eq!(value, theirs);
             let forwarded = serde_json::to_vec(&value).expect("a value has a text");
-            assert_eq!(parse(&forwarded, &Limits::default()).as_ref(), Ok(&value));
+            // `1e15` comes out longer than it went in.
+            let limits = Limits { bytes: usize::MAX, ..limits };
+            assert_eq!(parse(&forwarded, &limits).as_ref(), Ok(&value));
         }
         Err(fault) => assert!(fault.at <= bytes.len()),
     }

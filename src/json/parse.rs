@@ -22,8 +22,8 @@ pub struct Limits {
     pub bytes: usize,
     /// Arrays and objects within each other; never more than [`DEPTH_CAP`].
     pub depth: usize,
-    /// Elements and members in all, which is what bounds memory: a member of eight bytes takes
-    /// some 300 once parsed.
+    /// Elements and members in all, which is what bounds memory: one of two bytes can take up to
+    /// 260 while the text is read, and half of that afterwards.
     pub values: usize,
 }
 

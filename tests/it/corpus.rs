@@ -2,6 +2,8 @@
 //!
 //! `tests/corpus/json/make.py` writes the files and says what their names mean.
 
+#![cfg(test)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
