@@ -111,7 +111,10 @@ ranks := {"low": 1, "medium": 2, "high": 3}
 
 tiers contains reversibility.tier
 
-tiers contains hold.element.tier if some hold in holds
+tiers contains name if {
+	some hold in holds
+	name := hold.element.tier
+}
 
 default tier := {}
 

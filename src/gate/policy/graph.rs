@@ -54,6 +54,12 @@ pub(super) fn check(rules: &Rules, problems: &mut Vec<Problem>) {
             }
         }
     }
+    for (path, name, place) in rules.values().flat_map(|facts| &facts.needs) {
+        if !rules.contains_key(path) {
+            let message = format!("`{name}` is neither a rule of this package nor a variable");
+            problems.push(Problem { message, ..place.clone() });
+        }
+    }
     let mut heights = BTreeMap::new();
     for name in rules.keys() {
         let mut chain = Vec::new();

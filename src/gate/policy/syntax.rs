@@ -26,6 +26,8 @@ pub(super) struct Facts {
     pub(super) changes: bool,
     /// Functions that it calls and that are no built-ins: path, name, place.
     pub(super) calls: Vec<(Vec<String>, String, Problem)>,
+    /// Names in values without a body, which nothing can bind: path, name, place.
+    pub(super) needs: Vec<(Vec<String>, String, Problem)>,
     /// It is a function.
     pub(super) function: bool,
 }
@@ -82,6 +84,8 @@ pub(super) fn survey(module: &Module, rules: &mut Rules, problems: &mut Vec<Prob
             aliases: &aliases,
             locals: BTreeSet::new(),
             names: BTreeSet::new(),
+            called: BTreeSet::new(),
+            binds: false,
             facts,
             problems,
         };
@@ -144,6 +148,10 @@ struct Walk<'a> {
     locals: BTreeSet<String>,
     /// Names of this package that it refers to, as paths; told apart from locals at the end.
     names: BTreeSet<(String, Vec<String>)>,
+    /// Roots of what it calls.
+    called: BTreeSet<String>,
+    /// It has a body or a comprehension, which may bind names in ways not looked into here.
+    binds: bool,
     facts: &'a mut Facts,
     problems: &'a mut Vec<Problem>,
 }
@@ -180,6 +188,11 @@ impl Walk<'_> {
             }
         }
         for (name, path) in std::mem::take(&mut self.names) {
+            let known = self.locals.contains(&name) || self.aliases.contains_key(&name);
+            if !self.binds && !known && !self.called.contains(&name) {
+                let rule_path = [self.package, std::slice::from_ref(&name)].concat();
+                self.facts.needs.push((rule_path, name.clone(), problem(rule.span(), String::new())));
+            }
             if !self.locals.contains(&name) {
                 self.facts.surely.insert(path.clone());
             }
@@ -217,6 +230,7 @@ impl Walk<'_> {
     }
 
     fn query(&mut self, query: &Query) {
+        self.binds |= !query.stmts.is_empty();
         query.stmts.iter().for_each(|statement| self.statement(statement));
     }
 
@@ -352,6 +366,7 @@ impl Walk<'_> {
         self.reference(function);
         let path = unwind(function);
         let Expr::Var { span: root, .. } = path.root else { return };
+        self.called.insert(root.text().to_owned());
         let name = dotted(root.text(), &path.fixed);
         for at in builtins::constants(&name) {
             let Some(param) = params.get(*at) else { continue };

@@ -104,6 +104,11 @@ impl Workers {
         }
     }
 
+    /// Threads that were given up and still run.
+    pub(super) fn stuck(&self) -> usize {
+        self.shared.stuck.load(Ordering::SeqCst)
+    }
+
     /// Replace threads that are past their deadline by more than another one: no timer ends them.
     fn relieve(&self) {
         let now = Instant::now();
@@ -113,7 +118,7 @@ impl Workers {
         };
         while let Some(at) = posts.iter().position(stuck) {
             // Each that is given up may burn a core until its built-in ends.
-            if self.shared.stuck.load(Ordering::SeqCst) >= self.size {
+            if self.stuck() >= self.size {
                 return;
             }
             let post = posts.swap_remove(at);

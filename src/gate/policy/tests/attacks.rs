@@ -104,7 +104,11 @@ allow if trim(input.a, input.b) == \"\"
 visible := true if input.v";
     let settings = Settings { deadline: Duration::from_millis(60), workers: 1, ..settings() };
     let policies = Policies::load(&[Source::new("p.rego", text)], &settings).unwrap();
-    while !policies.visible(&json!({"v": 0})).await {}
+    let mut tries = 0;
+    while !policies.visible(&json!({"v": 0})).await {
+        tries += 1;
+        assert!(tries < 50, "{:?}", policies.ask(&json!({"v": 0}), true).await);
+    }
     let letters: String = (0x4e00..0x9e00).filter_map(char::from_u32).collect();
     let stuck = json!({"a": format!("{}{letters}", "龥".repeat(300_000)), "b": format!("{letters}龥")});
     assert!(policies.decide(&stuck).await.failed);
@@ -113,6 +117,13 @@ visible := true if input.v";
         tries += 1;
         assert!(tries < 50, "nobody took the stuck thread's place");
     }
+    assert_eq!(policies.stuck_threads(), 1);
+    // As many as there are workers; past that, decisions fail rather than threads pile up.
+    assert!(policies.decide(&stuck).await.failed);
+    for n in 0..5 {
+        assert!(!policies.visible(&json!({"v": format!("{n}")})).await);
+    }
+    assert_eq!(policies.stuck_threads(), 1);
 }
 
 #[tokio::test]
