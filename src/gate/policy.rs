@@ -198,6 +198,12 @@ impl Policies {
         self.entries.iter().any(|entry| entry.reads.touches(path))
     }
 
+    /// Threads that are stuck in one built-in, past every deadline, and were replaced. For metrics:
+    /// each burns a core until it comes back.
+    pub fn stuck_threads(&self) -> usize {
+        self.workers.stuck()
+    }
+
     /// Decide one call. Never an error: what fails, denies, and says so.
     pub async fn decide(&self, input: &Value) -> Verdict {
         let said = self.ask(input, false).await;
