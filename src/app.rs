@@ -39,11 +39,16 @@ pub enum Fault {
     #[error("cannot listen on {0}: {1}")]
     Bind(SocketAddr, io::Error),
     /// The state directory cannot be used.
-    #[error("cannot use the state directory `{}`: {1}", .0.display())]
-    State(PathBuf, io::Error),
+    #[error("cannot use the state directory `{}`: {cause}", path.display())]
+    State {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
     /// The trail cannot be written.
     #[error(transparent)]
-    Trail(#[from] trail::TrailFault),
+    Trail(trail::TrailFault),
     /// Anything else, as a sentence.
     #[error("{0}")]
     Other(String),
@@ -81,11 +86,11 @@ impl App {
         let metrics = Arc::new(metrics);
         let snapshot = compose::snapshot(&config).map_err(Fault::Problems)?;
         metrics.policy_loaded(&snapshot.digest.to_string());
-        compose::make_private(&config.state)
-            .map_err(|error| Fault::State(config.state.clone(), error))?;
-        let seal = compose::seal(&config.state)
-            .map_err(|error| Fault::State(config.state.clone(), error))?;
-        let trail = Trail::open(&config.state.join("trail"), trail::Settings::default())?;
+        let unusable = |cause| Fault::State { path: config.state.clone(), cause };
+        compose::make_private(&config.state).map_err(unusable)?;
+        let seal = compose::seal(&config.state).map_err(unusable)?;
+        let trail = Trail::open(&config.state.join("trail"), trail::Settings::default())
+            .map_err(Fault::Trail)?;
         if let Some(cut) = trail.cut() {
             tracing::warn!(?cut, "the end of the trail was torn and has been cut back to its last whole entry");
         }

@@ -11,7 +11,8 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{ConfigFile, Exit, Failure, run, say};
+use super::run::runtime;
+use super::{ConfigFile, Exit, Failure, say};
 use crate::app::compose;
 use crate::call::{Agent, Claimed, Door};
 use crate::config::Config;
@@ -72,7 +73,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     };
     let arrival = arrival(&config, &read(&arguments.call)?)?;
     let snapshot = compose::snapshot(&config)?;
-    let decided = run::runtime()?.block_on(gate::rehearse(&snapshot, arrival));
+    let decided = runtime()?.block_on(gate::rehearse(&snapshot, arrival));
     let text = match arguments.json {
         true => format!("{:#}\n", decided.json()),
         false => words(&decided),

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{ConfigFile, Exit, Failure, run, say};
+use super::run::runtime;
+use super::{ConfigFile, Exit, Failure, say};
 use crate::app::compose;
 use crate::config::Config;
 use crate::front::mcp::offer::State;
@@ -53,7 +54,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     };
     let mut told = String::new();
     for server in servers.iter().filter(wanted) {
-        told += &run::runtime()?.block_on(accept(server, &mut pins))?;
+        told += &runtime()?.block_on(accept(server, &mut pins))?;
     }
     pins.write(path)?;
     say(&told)?;
