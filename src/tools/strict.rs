@@ -172,9 +172,34 @@ fn pass_through(graph: &Graph<'_>, id: Id) -> Option<Vec<Id>> {
     match first.keyword {
         "$ref" | "allOf" if here.len() == 1 => Some(vec![first.to]),
         "oneOf" => Some(objects),
-        "anyOf" if objects.len() <= 1 => Some(objects),
+        "anyOf" if objects.len() <= 1 || exclusive(graph, &objects) => Some(objects),
         _ => None,
     }
+}
+
+/// Whether no object can fit two of these: each requires one property to be another constant.
+fn exclusive(graph: &Graph<'_>, alternatives: &[Id]) -> bool {
+    let tags = |id: Id| -> Option<HashSet<(&str, &str)>> {
+        let direct = graph.edges(id).iter().find(|edge| edge.keyword == "$ref");
+        let says = graph.node(direct.map_or(id, |edge| edge.to))?.says?;
+        let required = says.get("required")?.as_array()?;
+        let properties = says.get("properties")?.as_object()?;
+        let constants = properties.iter().filter_map(|(name, property)| {
+            let is_required = required.iter().any(|word| word == name);
+            let constant = property.get("const").and_then(Value::as_str);
+            constant.filter(|_| is_required).map(|constant| (name.as_str(), constant))
+        });
+        Some(constants.collect())
+    };
+    let Some(tags) = alternatives.iter().map(|id| tags(*id)).collect::<Option<Vec<_>>>() else {
+        return false;
+    };
+    let Some(first) = tags.first() else { return true };
+    first.iter().any(|(name, _)| {
+        let values = tags.iter().map(|of| of.iter().find(|(other, _)| other == name));
+        let values: Option<Vec<_>> = values.collect();
+        values.is_some_and(|v| v.iter().collect::<HashSet<_>>().len() == tags.len())
+    })
 }
 
 fn can_be_object(graph: &Graph<'_>, id: Id) -> bool {

@@ -15,7 +15,8 @@ fn tool(schema: &Value) -> Catalogue {
 
 fn usable(schema: &Value) -> Result<(), String> {
     let catalogue = tool(schema);
-    catalogue.find("t").unwrap().schemas.as_ref().map(|_| ()).map_err(Clone::clone)
+    let listed = catalogue.iter().next().unwrap();
+    listed.schemas.as_ref().map(|_| ()).map_err(Clone::clone)
 }
 
 fn check(schema: &Value, given: &Value) -> Result<Value, Vec<String>> {
