@@ -286,6 +286,17 @@ fn hostile_and_broken_schemas_are_refused_by_place_and_usual_ones_are_not() {
             }
         }
     }
+    for member in [false, true] {
+        let step = |n: usize| {
+            let next = json!({"$ref": format!("#/$defs/d{}", n + 1)});
+            (format!("d{n}"), if member { json!({"properties": {"a": next}}) } else { next })
+        };
+        let mut definitions: Map<String, Value> = (0..3_000).map(step).collect();
+        definitions.insert("d3000".into(), json!({}));
+        let schema = json!({"properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": definitions});
+        let judged = usable(&schema);
+        assert_eq!(judged.is_ok(), member, "a long chain: {judged:?}");
+    }
     let catalogue = catalogue(&[json!({"name": "t"})]);
     assert!(catalogue.find("t").unwrap().usable().is_err());
 }
