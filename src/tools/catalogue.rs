@@ -126,7 +126,7 @@ impl Catalogue {
     /// cannot be used says why.
     pub fn build(tools: &[Box<RawValue>], limits: &Limits) -> Self {
         let mut catalogue = Self::default();
-        let read = |(place, raw): (usize, &Box<RawValue>)| {
+        let read = |(place, raw): (usize, &RawValue)| {
             let mut definition = if place < limits.tools {
                 Definition::read(raw, limits)
             } else {
@@ -138,7 +138,8 @@ impl Catalogue {
             }
             definition
         };
-        let mut read: Vec<Definition> = tools.iter().enumerate().map(read).collect();
+        let mut read: Vec<Definition> =
+            tools.iter().map(|raw| &**raw).enumerate().map(read).collect();
         let mut times: HashMap<Arc<str>, usize> = HashMap::new();
         for definition in &read {
             *times.entry(Arc::clone(&definition.name)).or_default() += 1;

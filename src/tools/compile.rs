@@ -45,6 +45,8 @@ impl Compiled {
         let given = normal::normal(schema)?;
         let graph = Graph::read(&given, limits)?;
         lint::patterns(&graph, limits)?;
+        // First: what follows may then take chains of references to be short.
+        allowance(&graph, limits)?;
         let mut warnings = lint::warnings(&graph);
         let mut closed = given.clone();
         if side == Side::Input {

@@ -221,7 +221,7 @@ mod tests {
         }).collect::<serde_json::Map<_, _>>()});
         for (name, schema, fits) in [
             ("few levels", doubling(4), true),
-            ("many levels", doubling_by_reference(26), false),
+            ("many levels", doubling_by_reference(26), true),
             ("the same value", all_of, false),
             ("loop", json!({"$ref": "#"}), false),
             (
@@ -245,6 +245,13 @@ mod tests {
             let judged = judge(&schema);
             assert_eq!(judged.is_ok(), fits, "{name}: {judged:?}");
         }
+    }
+
+    #[test]
+    fn many_levels_are_checked_only_as_deep_as_they_stay_cheap() {
+        let allowed = judge(&doubling_by_reference(26)).unwrap();
+        assert!(allowed.depth < 12, "{allowed:?}");
+        assert!(allowed.checks_per_value <= Limits::default().checks_per_value);
     }
 
     #[test]

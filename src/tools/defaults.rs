@@ -12,7 +12,7 @@ use super::graph::{Graph, Id};
 
 /// What to fill in, as a graph: object shapes by number, the root's first.
 #[derive(Debug, Default)]
-pub struct Completion {
+pub(super) struct Completion {
     shapes: Vec<Vec<Field>>,
 }
 
@@ -31,8 +31,13 @@ impl Completion {
     /// Collects the defaults of a schema.
     pub(super) fn of(graph: &Graph<'_>) -> Self {
         let mut completion = Self::default();
-        let mut known = HashMap::new();
-        completion.shape(graph, 0, &mut known);
+        let mut known = Known { numbers: HashMap::from([(0, 0)]), pending: vec![0] };
+        // In order of their numbers, and not by recursion: references chain as long as they like.
+        while let Some(id) = known.pending.get(completion.shapes.len()).copied() {
+            let mut fields = Vec::new();
+            collect(graph, id, &mut known, &mut fields, 0);
+            completion.shapes.push(fields);
+        }
         if completion.shapes.iter().flatten().all(|field| field.default.is_none()) {
             return Self::default();
         }
@@ -40,12 +45,12 @@ impl Completion {
     }
 
     /// Whether there is nothing to fill in.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.shapes.is_empty()
     }
 
     /// Fills in what is absent.
-    pub fn fill(&self, arguments: &mut Value) {
+    pub(super) fn fill(&self, arguments: &mut Value) {
         self.fill_shape(0, arguments, false);
     }
 
@@ -83,51 +88,6 @@ impl Completion {
         forgotten
     }
 
-    fn shape(&mut self, graph: &Graph<'_>, id: Id, known: &mut HashMap<Id, usize>) -> usize {
-        if let Some(number) = known.get(&id) {
-            return *number;
-        }
-        let number = self.shapes.len();
-        self.shapes.push(Vec::new());
-        known.insert(id, number);
-        let mut fields = Vec::new();
-        self.collect(graph, id, known, &mut fields, 0);
-        if let Some(shape) = self.shapes.get_mut(number) {
-            *shape = fields;
-        }
-        number
-    }
-
-    fn collect(
-        &mut self,
-        graph: &Graph<'_>,
-        id: Id,
-        known: &mut HashMap<Id, usize>,
-        fields: &mut Vec<Field>,
-        depth: usize,
-    ) {
-        let Some(node) = graph.node(id) else { return };
-        let Some(says) = node.says else { return };
-        let presence_matters = PRESENCE.iter().any(|word| says.contains_key(*word));
-        for edge in &node.edges {
-            match edge.keyword {
-                "properties" if !presence_matters => {
-                    let Some(property) = graph.node(edge.to).and_then(|n| n.says) else { continue };
-                    let mirrored = property.contains_key("x-mcp-header");
-                    let default = property.get("default").filter(|_| !mirrored).cloned();
-                    let shape = Some(self.shape(graph, edge.to, known));
-                    if !fields.iter().any(|field| field.name == edge.name) {
-                        fields.push(Field { name: edge.name.clone(), default, shape });
-                    }
-                }
-                "$ref" | "allOf" if !presence_matters && depth < 32 => {
-                    self.collect(graph, edge.to, known, fields, depth + 1);
-                }
-                _ => {}
-            }
-        }
-    }
-
     fn fill_shape(&self, shape: usize, value: &mut Value, make: bool) {
         self.fill_to(shape, value, make, 0);
     }
@@ -155,3 +115,43 @@ impl Completion {
 
 /// How deep defaults are tried at load; a recursive schema has no end of its own.
 const SKELETON_DEPTH: usize = 4;
+
+/// The shapes met so far, by schema and in order of their numbers.
+struct Known {
+    numbers: HashMap<Id, usize>,
+    pending: Vec<Id>,
+}
+
+impl Known {
+    fn number(&mut self, id: Id) -> usize {
+        let next = self.pending.len();
+        let number = *self.numbers.entry(id).or_insert(next);
+        if number == next {
+            self.pending.push(id);
+        }
+        number
+    }
+}
+
+fn collect(graph: &Graph<'_>, id: Id, known: &mut Known, fields: &mut Vec<Field>, depth: usize) {
+    let Some(node) = graph.node(id) else { return };
+    let Some(says) = node.says else { return };
+    let presence_matters = PRESENCE.iter().any(|word| says.contains_key(*word));
+    for edge in &node.edges {
+        match edge.keyword {
+            "properties" if !presence_matters => {
+                let Some(property) = graph.node(edge.to).and_then(|n| n.says) else { continue };
+                let mirrored = property.contains_key("x-mcp-header");
+                let default = property.get("default").filter(|_| !mirrored).cloned();
+                let shape = Some(known.number(edge.to));
+                if !fields.iter().any(|field| field.name == edge.name) {
+                    fields.push(Field { name: edge.name.clone(), default, shape });
+                }
+            }
+            "$ref" | "allOf" if !presence_matters && depth < 32 => {
+                collect(graph, edge.to, known, fields, depth + 1);
+            }
+            _ => {}
+        }
+    }
+}

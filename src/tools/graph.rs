@@ -76,11 +76,6 @@ impl<'s> Graph<'s> {
         self.node(id).map_or(&[], |node| &node.edges)
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.nodes.len()
-    }
-
     fn add(
         &mut self,
         schema: &'s Value,

@@ -7,7 +7,7 @@
 //! mention. An object schema without `properties` is a free-form map, and stays one, except at the
 //! root of a tool's input, where it means a tool without parameters.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -38,7 +38,9 @@ const OBJECT_WORDS: &[&str] = &[
 
 /// What closes this schema.
 pub(super) fn closings(graph: &Graph<'_>) -> Vec<Closing> {
-    let mut walk = Walk { graph, seen: HashSet::new(), queue: vec![0], closings: Vec::new() };
+    let places = Places::new(graph);
+    let mut walk =
+        Walk { graph, places, seen: HashSet::new(), queue: vec![0], closings: Vec::new() };
     while let Some(id) = walk.queue.pop() {
         if walk.seen.insert(id) {
             walk.outermost(id);
@@ -58,6 +60,7 @@ pub(super) fn close(schema: &mut Value, closings: &[Closing]) {
 
 struct Walk<'g, 's> {
     graph: &'g Graph<'s>,
+    places: Places<'g, 's>,
     seen: HashSet<Id>,
     queue: Vec<Id>,
     closings: Vec<Closing>,
@@ -82,7 +85,7 @@ impl Walk<'_, '_> {
         }
         if let Some(through) = pass_through(self.graph, id)
             && mentioned
-            && through.iter().all(|to| closable(self.graph, *to))
+            && through.iter().all(|to| self.places.alone(*to))
         {
             self.queue.extend(through);
             return;
@@ -172,9 +175,34 @@ fn pass_through(graph: &Graph<'_>, id: Id) -> Option<Vec<Id>> {
     match first.keyword {
         "$ref" | "allOf" if here.len() == 1 => Some(vec![first.to]),
         "oneOf" => Some(objects),
-        "anyOf" if objects.len() <= 1 => Some(objects),
+        "anyOf" if objects.len() <= 1 || exclusive(graph, &objects) => Some(objects),
         _ => None,
     }
+}
+
+/// Whether no object can fit two of these: each requires one property to be another constant.
+fn exclusive(graph: &Graph<'_>, alternatives: &[Id]) -> bool {
+    let tags = |id: Id| -> Option<HashSet<(&str, &str)>> {
+        let direct = graph.edges(id).iter().find(|edge| edge.keyword == "$ref");
+        let says = graph.node(direct.map_or(id, |edge| edge.to))?.says?;
+        let required = says.get("required")?.as_array()?;
+        let properties = says.get("properties")?.as_object()?;
+        let constants = properties.iter().filter_map(|(name, property)| {
+            let is_required = required.iter().any(|word| word == name);
+            let constant = property.get("const").and_then(Value::as_str);
+            constant.filter(|_| is_required).map(|constant| (name.as_str(), constant))
+        });
+        Some(constants.collect())
+    };
+    let Some(tags) = alternatives.iter().map(|id| tags(*id)).collect::<Option<Vec<_>>>() else {
+        return false;
+    };
+    let Some(first) = tags.first() else { return true };
+    first.iter().any(|(name, _)| {
+        let values = tags.iter().map(|of| of.iter().find(|(other, _)| other == name));
+        let values: Option<Vec<_>> = values.collect();
+        values.is_some_and(|v| v.iter().collect::<HashSet<_>>().len() == tags.len())
+    })
 }
 
 fn can_be_object(graph: &Graph<'_>, id: Id) -> bool {
@@ -188,30 +216,55 @@ fn can_be_object(graph: &Graph<'_>, id: Id) -> bool {
     }
 }
 
-/// Whether this schema may be closed itself: all who apply it apply nothing else beside it.
-fn closable(graph: &Graph<'_>, id: Id) -> bool {
-    alone(graph, id, 0)
-        || graph.node(id).is_some_and(|node| node.held == Applies::Stored)
-            && graph.nodes().all(|(holder, node)| {
-                node.edges
-                    .iter()
-                    .all(|edge| edge.keyword != "$ref" || edge.to != id || passes(graph, holder, 0))
-            })
+/// Which schemas may be closed themselves, because all who apply them apply nothing beside them.
+struct Places<'g, 's> {
+    graph: &'g Graph<'s>,
+    /// Who refers to each.
+    uses: HashMap<Id, Vec<Id>>,
+    known: HashMap<Id, bool>,
 }
 
-/// Whether the place of this schema applies nothing else to the same object.
-fn alone(graph: &Graph<'_>, id: Id, depth: usize) -> bool {
-    let Some(node) = graph.node(id) else { return false };
-    match (node.held, node.parent) {
-        (Applies::Below, None) => true,
-        (Applies::Below, Some(parent)) => !asked(graph, parent) && !counted(graph, id, parent),
-        (Applies::Here, Some(parent)) => passes(graph, parent, depth),
-        _ => false,
+impl<'g, 's> Places<'g, 's> {
+    fn new(graph: &'g Graph<'s>) -> Self {
+        let mut uses: HashMap<Id, Vec<Id>> = HashMap::new();
+        for (id, node) in graph.nodes() {
+            for edge in node.edges.iter().filter(|edge| edge.keyword == "$ref") {
+                uses.entry(edge.to).or_default().push(id);
+            }
+        }
+        Self { graph, uses, known: HashMap::new() }
     }
-}
 
-fn passes(graph: &Graph<'_>, id: Id, depth: usize) -> bool {
-    depth < 64 && pass_through(graph, id).is_some() && alone(graph, id, depth + 1)
+    fn alone(&mut self, id: Id) -> bool {
+        if let Some(known) = self.known.get(&id) {
+            return *known;
+        }
+        // A loop through one value is refused later, by what it would cost.
+        self.known.insert(id, true);
+        let alone = self.found_alone(id);
+        self.known.insert(id, alone);
+        alone
+    }
+
+    fn found_alone(&mut self, id: Id) -> bool {
+        let Some(node) = self.graph.node(id) else { return false };
+        match (node.held, node.parent) {
+            (Applies::Below, None) => true,
+            (Applies::Below, Some(parent)) => {
+                !asked(self.graph, parent) && !counted(self.graph, id, parent)
+            }
+            (Applies::Here, Some(parent)) => self.passes(parent),
+            (Applies::Stored, _) => {
+                let uses = self.uses.get(&id).cloned().unwrap_or_default();
+                uses.into_iter().all(|holder| self.passes(holder))
+            }
+            _ => false,
+        }
+    }
+
+    fn passes(&mut self, id: Id) -> bool {
+        pass_through(self.graph, id).is_some() && self.alone(id)
+    }
 }
 
 /// Whether a schema stands within a question.

@@ -15,7 +15,8 @@ fn tool(schema: &Value) -> Catalogue {
 
 fn usable(schema: &Value) -> Result<(), String> {
     let catalogue = tool(schema);
-    catalogue.find("t").unwrap().schemas.as_ref().map(|_| ()).map_err(Clone::clone)
+    let listed = catalogue.iter().next().unwrap();
+    listed.schemas.as_ref().map(|_| ()).map_err(Clone::clone)
 }
 
 fn check(schema: &Value, given: &Value) -> Result<Value, Vec<String>> {
@@ -284,6 +285,17 @@ fn hostile_and_broken_schemas_are_refused_by_place_and_usual_ones_are_not() {
                 assert!(judged.as_ref().is_err_and(|why| why.contains(part)), "{name}: {judged:?}")
             }
         }
+    }
+    for member in [false, true] {
+        let step = |n: usize| {
+            let next = json!({"$ref": format!("#/$defs/d{}", n + 1)});
+            (format!("d{n}"), if member { json!({"properties": {"a": next}}) } else { next })
+        };
+        let mut definitions: Map<String, Value> = (0..3_000).map(step).collect();
+        definitions.insert("d3000".into(), json!({}));
+        let schema = json!({"properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": definitions});
+        let judged = usable(&schema);
+        assert_eq!(judged.is_ok(), member, "a long chain: {judged:?}");
     }
     let catalogue = catalogue(&[json!({"name": "t"})]);
     assert!(catalogue.find("t").unwrap().usable().is_err());
