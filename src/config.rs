@@ -173,7 +173,7 @@ pub fn inspect(path: &Path) -> (Option<Config>, Vec<Problem>) {
     let text = match files::read_text(path) {
         Ok(text) => text,
         Err(error) => {
-            return (None, vec![Problem::of_file(&shown, format!("cannot be read: {error}"))]);
+            return (None, vec![Problem::whole(&shown, format!("cannot be read: {error}"))]);
         }
     };
     let mut reading = Reading::new(&shown, path.parent().unwrap_or(Path::new("")));

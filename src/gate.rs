@@ -203,7 +203,7 @@ impl Rehearsal {
 pub async fn rehearse(snapshot: &Snapshot, arrival: Arrival) -> Rehearsal {
     let judged = decide::judge(snapshot, &Sessions::new(1), arrival).await;
     let refusal = judged.outcome.err();
-    let verdict = judged.verdict.unwrap_or_default();
+    let verdict = judged.verdict.unwrap_or_else(policy::Verdict::empty);
     let mut would = verdict.dry;
     if let Some(excepted) = &judged.excepted {
         let (code, message) = (excepted.code().to_owned(), excepted.to_string());

@@ -22,6 +22,7 @@ mod strict;
 pub use catalogue::{Catalogue, Definition, Schemas};
 pub use classify::{Class, Classifier};
 pub use compile::{Compiled, Side};
+pub use crate::config::Problem;
 pub use cost::Allowance;
 pub use keywords::nearest;
 pub use mirror::HeaderParam;
@@ -65,20 +66,6 @@ impl Default for Limits {
             argument_depth: 128,
         }
     }
-}
-
-/// Something wrong in a file that a person wrote.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{path}:{line}:{column}: {message}")]
-pub struct Problem {
-    /// The file.
-    pub path: String,
-    /// From 1; 0 where the place is not known.
-    pub line: u64,
-    /// From 1; 0 where the place is not known.
-    pub column: u64,
-    /// What is wrong, and what would work.
-    pub message: String,
 }
 
 /// A sentence about one place in a schema.

@@ -76,7 +76,7 @@ pub fn pins(config: &Config) -> Result<(Option<Pins>, Digest), Vec<Problem>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(vec![Problem::of_file(shown, format!("cannot be read: {error}"))]),
+        Err(error) => return Err(vec![Problem::whole(shown, format!("cannot be read: {error}"))]),
     };
     let pins = if text.is_empty() { Pins::default() } else { Pins::load(&shown, &text)? };
     Ok((Some(pins), Digest::of(text)))

@@ -91,7 +91,7 @@ async fn run(config: Config, gate: Arc<Gate>, state: Arc<State>, mut told: mpsc:
         let of = Arc::clone(&config);
         let loaded = tokio::task::spawn_blocking(move || compose::snapshot(&of)).await;
         let loaded = loaded.unwrap_or_else(|error| {
-            Err(vec![crate::config::Problem::of_file("policies", format!("{error}"))])
+            Err(vec![crate::config::Problem::whole("policies", format!("{error}"))])
         });
         let old = gate.snapshot().digest;
         match loaded {

@@ -59,7 +59,7 @@ fn tls_problems(config: &Config) -> Vec<Problem> {
         .map_err(|error| error.to_string())
         .and_then(|metrics| compose::servers(config, &Arc::new(metrics)).map(drop));
     let told = [servers, compose::listener_tls(config).map(drop)];
-    told.into_iter().filter_map(Result::err).map(|fault| Problem::of_file("tls", fault)).collect()
+    told.into_iter().filter_map(Result::err).map(|fault| Problem::whole("tls", fault)).collect()
 }
 
 

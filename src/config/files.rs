@@ -21,12 +21,12 @@ pub fn read_tool_files(paths: &[PathBuf]) -> Result<Vec<(String, String)>, Vec<P
     let mut problems = Vec::new();
     for path in paths {
         let told = |error: io::Error| {
-            Problem::of_file(path.display().to_string(), format!("cannot be read: {error}"))
+            Problem::whole(path.display().to_string(), format!("cannot be read: {error}"))
         };
         match listed(path) {
             Ok(files) => files.iter().for_each(|file| match read_text(file) {
                 Ok(text) => texts.push((file.display().to_string(), text)),
-                Err(error) => problems.push(Problem::of_file(
+                Err(error) => problems.push(Problem::whole(
                     file.display().to_string(),
                     format!("cannot be read: {error}"),
                 )),

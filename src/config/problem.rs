@@ -18,7 +18,7 @@ pub struct Problem {
 
 impl Problem {
     /// A fault of the file as a whole: it cannot be read, say.
-    pub fn of_file(path: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn whole(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self { path: path.into(), line: 0, column: 0, message: message.into() }
     }
 }

@@ -90,7 +90,7 @@ impl Value {
 /// The first place where the text is not YAML, or is more than a config may be.
 pub fn read(text: &str, path: &str) -> Result<Node, Problem> {
     if text.len() > MAX_BYTES {
-        return Err(Problem::of_file(path, format!("is longer than {MAX_BYTES} bytes")));
+        return Err(Problem::whole(path, format!("is longer than {MAX_BYTES} bytes")));
     }
     if let Some(place) = forbidden_character(text) {
         return Err(Problem {

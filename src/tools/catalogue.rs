@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use sha2::Digest as _;
 
 use super::compile::{Compiled, Side};
 use super::mirror::{HeaderParam, header_params};
 use super::{Limits, usable_name};
-use crate::json::Digest;
+use crate::json::{self, Digest};
 use crate::refusal::Refusal;
 
 /// One tool, as its server defines it.
@@ -61,7 +60,7 @@ impl Definition {
     fn read(raw: &RawValue, limits: &Limits) -> Self {
         let unreadable = |reason: &str| Self {
             name: Arc::from(""),
-            digest: Digest(sha2::Sha256::digest(raw.get()).into()),
+            digest: Digest::of(raw.get()),
             raw: raw.to_owned(),
             annotations: Value::Object(Map::new()),
             schemas: Err(reason.to_owned()),
@@ -71,7 +70,7 @@ impl Definition {
         if raw.get().len() > limits.bytes {
             return unreadable("its definition is larger than the limit");
         }
-        let Some(tool) = strictly_parsed(raw.get()) else {
+        let Some(tool) = strictly_parsed(raw.get(), limits) else {
             return unreadable("its definition is not strict JSON");
         };
         let Some(name) = tool.get("name").and_then(Value::as_str) else {
@@ -82,7 +81,7 @@ impl Definition {
         let schemas = usable_name(name).and_then(|()| compiled(&tool, limits, &mut warnings));
         Self {
             name: Arc::from(name),
-            digest: canonical_digest(&tool),
+            digest: json::digest(&tool),
             raw: raw.to_owned(),
             annotations: tool
                 .get("annotations")
@@ -189,44 +188,8 @@ impl<'c> IntoIterator for &'c Catalogue {
     }
 }
 
-/// The one place that reads a definition; the strict parser belongs here.
-fn strictly_parsed(text: &str) -> Option<Value> {
-    serde_json::from_str(text).ok()
-}
-
-/// The one place that digests a definition; `json::canonical` belongs here.
-fn canonical_digest(value: &Value) -> Digest {
-    let mut text = String::new();
-    write_canonical(value, &mut text);
-    Digest(sha2::Sha256::digest(text.as_bytes()).into())
-}
-
-fn write_canonical(value: &Value, text: &mut String) {
-    match value {
-        Value::Object(members) => {
-            let mut names: Vec<&String> = members.keys().collect();
-            names.sort_unstable_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));
-            text.push('{');
-            for (place, name) in names.into_iter().enumerate() {
-                if place > 0 {
-                    text.push(',');
-                }
-                text.push_str(&Value::String(name.clone()).to_string());
-                text.push(':');
-                write_canonical(members.get(name).unwrap_or(&Value::Null), text);
-            }
-            text.push('}');
-        }
-        Value::Array(items) => {
-            text.push('[');
-            for (place, item) in items.iter().enumerate() {
-                if place > 0 {
-                    text.push(',');
-                }
-                write_canonical(item, text);
-            }
-            text.push(']');
-        }
-        other => text.push_str(&other.to_string()),
-    }
+/// A definition is the server's word, and has to have one meaning as well.
+fn strictly_parsed(text: &str, limits: &Limits) -> Option<Value> {
+    let bounds = json::Limits { bytes: limits.bytes, depth: 128, values: 100_000 };
+    json::parse(text.as_bytes(), &bounds).ok()
 }

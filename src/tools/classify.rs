@@ -146,7 +146,7 @@ impl Loading {
         for (tool, class) in file.tools {
             let place = class.referenced;
             let mut complain = |message| {
-                let (line, column) = (place.line(), place.column());
+                let (line, column) = at(&place);
                 self.problems.push(Problem { path: path.to_owned(), line, column, message });
             };
             let key = (file.server.value.clone(), tool.clone());
@@ -189,8 +189,14 @@ pub(super) fn unreadable(path: &str, error: &serde_saphyr::Error) -> Problem {
         other => other.to_string().lines().next().unwrap_or_default().to_owned(),
     };
     let place = error.location();
-    let (line, column) = place.map_or((0, 0), |place| (place.line(), place.column()));
+    let (line, column) = place.map_or((0, 0), |place| at(&place));
     Problem { path: path.to_owned(), line, column, message }
+}
+
+/// Line and column; a file so long that they do not fit has no place worth telling.
+pub(super) fn at(place: &serde_saphyr::Location) -> (u32, u32) {
+    let fit = |n: u64| u32::try_from(n).unwrap_or(0);
+    (fit(place.line()), fit(place.column()))
 }
 
 fn listed(names: &[&str]) -> String {

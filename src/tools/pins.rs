@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_saphyr::Spanned;
 
 use super::Problem;
-use super::classify::unreadable;
+use super::classify::{at, unreadable};
 use crate::json::Digest;
 
 /// How a definition compares with the accepted one.
@@ -56,12 +56,11 @@ impl Pins {
             for (tool, digest) in tools {
                 match parsed(&digest.value) {
                     Some(accepted) => pins.accept(&server, &tool, accepted),
-                    None => problems.push(Problem {
-                        path: path.to_owned(),
-                        line: digest.referenced.line(),
-                        column: digest.referenced.column(),
-                        message: format!("`{tool}` needs `sha256:` and 64 hexadecimal digits"),
-                    }),
+                    None => {
+                        let (line, column) = at(&digest.referenced);
+                        let message = format!("`{tool}` needs `sha256:` and 64 hexadecimal digits");
+                        problems.push(Problem { path: path.to_owned(), line, column, message });
+                    }
                 }
             }
         }

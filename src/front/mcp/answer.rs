@@ -315,7 +315,7 @@ impl Inspector {
             let members = instead.insert(members);
             members.insert("requestState".into(), to_raw_value(&sealed).map_err(|_| unreadable())?);
         }
-        if let Some(questions) = &result.input_requests {
+        if let Some(questions) = result.input_requests {
             question::all_may_be_asked(self, questions).await?;
         }
         if call.method == "tasks/list"
@@ -395,8 +395,8 @@ struct CallResult<'a> {
     structured: Option<&'a RawValue>,
     #[serde(borrow, rename = "requestState", default)]
     request_state: Option<Cow<'a, str>>,
-    #[serde(rename = "inputRequests", default)]
-    input_requests: Option<serde_json::Map<String, Value>>,
+    #[serde(borrow, rename = "inputRequests", default)]
+    input_requests: Option<&'a RawValue>,
     #[serde(borrow, rename = "taskId", default)]
     task_id: Option<Cow<'a, str>>,
     #[serde(borrow, default)]

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use http::Method;
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::answer::{Inspector, Passage};
 use super::message::FromServer;
@@ -16,7 +17,7 @@ use super::mirror;
 use crate::call::{Call, Claimed, Door};
 use crate::gate::forward::{Carrier, ResultShape};
 use crate::gate::{Arrival, Target};
-use crate::json::{self, Map, Value};
+use crate::json::{self, Value};
 use crate::refusal::Refusal;
 
 /// The client is asked by passing the question on, which the caller does.
@@ -59,9 +60,13 @@ pub(super) async fn asked(
 /// Decides each question of an input-required result; all or none.
 pub(super) async fn all_may_be_asked(
     inspector: &Inspector,
-    questions: &Map<String, Value>,
+    questions: &RawValue,
 ) -> Result<(), Refusal> {
-    for question in questions.values() {
+    let unreadable = || inspector.server.bad_answer("its `inputRequests` cannot be read");
+    // Strictly: what policy sees has to be what the client sees.
+    let questions = json::parse(questions.get().as_bytes(), &inspector.front.answer_limits)
+        .map_err(|_| unreadable())?;
+    for question in questions.as_object().ok_or_else(unreadable)?.values() {
         let method = question.get("method").and_then(Value::as_str).unwrap_or_default();
         let params = question.get("params").cloned().unwrap_or_else(|| json!({}));
         let row = methods::from_server(method).ok_or_else(|| {

@@ -46,7 +46,7 @@ impl Verdict {
     /// The code of the reason given where no rule allows a call.
     pub const DEFAULT: &'static str = "default";
 
-    fn empty() -> Self {
+    pub(in crate::gate) fn empty() -> Self {
         Self {
             effect: Effect::Allow,
             reasons: Vec::new(),

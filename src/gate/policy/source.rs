@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub use crate::config::Problem;
 use crate::json::Digest;
 use sha2::{Digest as _, Sha256};
 
@@ -33,35 +34,6 @@ impl Source {
 
     pub(super) fn is_rego(&self) -> bool {
         self.path.ends_with(".rego")
-    }
-}
-
-/// Something wrong with a policy file, at a place.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
-pub struct Problem {
-    /// The file.
-    pub path: String,
-    /// Counted from 1; 0 where it concerns the whole file.
-    pub line: u32,
-    /// Counted from 1; 0 where it concerns the whole file.
-    pub column: u32,
-    /// What is wrong, and what would be right.
-    pub message: String,
-}
-
-impl Problem {
-    pub(super) fn whole(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), line: 0, column: 0, message: message.into() }
-    }
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.line == 0 {
-            write!(f, "{}: {}", self.path, self.message)
-        } else {
-            write!(f, "{}:{}:{}: {}", self.path, self.line, self.column, self.message)
-        }
     }
 }
 
