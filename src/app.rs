@@ -92,7 +92,10 @@ impl App {
         let trail = Trail::open(&config.state.join("trail"), trail::Settings::default())
             .map_err(Fault::Trail)?;
         if let Some(cut) = trail.cut() {
-            tracing::warn!(?cut, "the end of the trail was torn and has been cut back to its last whole entry");
+            tracing::warn!(
+                ?cut,
+                "the end of the trail was torn and has been cut back to its last whole entry"
+            );
         }
         let identities = compose::identities(&config).map_err(Fault::Other)?;
         if identities.allows_anonymous() {

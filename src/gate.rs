@@ -183,9 +183,10 @@ pub struct Rehearsal {
 impl Rehearsal {
     /// As JSON.
     pub fn json(&self) -> Value {
-        let would = self.would.iter().map(|(effect, reason)| {
-            serde_json::json!({"effect": effect, "reason": reason})
-        });
+        let would = self
+            .would
+            .iter()
+            .map(|(effect, reason)| serde_json::json!({"effect": effect, "reason": reason}));
         serde_json::json!({
             "effect": self.effect,
             "tier": self.tier,

@@ -19,10 +19,10 @@ mod normal;
 mod pins;
 mod strict;
 
+pub use crate::config::Problem;
 pub use catalogue::{Catalogue, Definition, Schemas};
 pub use classify::{Class, Classifier};
 pub use compile::{Compiled, Side};
-pub use crate::config::Problem;
 pub use cost::Allowance;
 pub use keywords::nearest;
 pub use mirror::HeaderParam;

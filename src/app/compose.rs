@@ -172,10 +172,7 @@ pub fn listener_tls(config: &Config) -> Result<Option<Arc<rustls::ServerConfig>>
     let files = tls::ServerFiles {
         certificate: files.identity.certificate.clone(),
         key: files.identity.key.clone(),
-        clients: files
-            .client_ca
-            .clone()
-            .map(|roots| tls::ClientRoots { roots, required: false }),
+        clients: files.client_ca.clone().map(|roots| tls::ClientRoots { roots, required: false }),
     };
     tls::server(&files).map(Some).map_err(|error| error.to_string())
 }

@@ -32,11 +32,7 @@ impl State {
 }
 
 /// What the probes ask.
-pub(super) fn of(
-    state: Arc<State>,
-    gate: Arc<Gate>,
-    servers: Vec<Arc<Server>>,
-) -> Arc<dyn Health> {
+pub(super) fn of(state: Arc<State>, gate: Arc<Gate>, servers: Vec<Arc<Server>>) -> Arc<dyn Health> {
     Arc::new(move || Report {
         phase: match state.phase.load(Ordering::Relaxed) {
             0 => Phase::Starting,

@@ -62,7 +62,6 @@ fn tls_problems(config: &Config) -> Vec<Problem> {
     told.into_iter().filter_map(Result::err).map(|fault| Problem::whole("tls", fault)).collect()
 }
 
-
 fn summary(file: &ConfigFile, config: &Config) -> String {
     let counted = |count: usize, one: &str| {
         let s = if count == 1 { "" } else { "s" };

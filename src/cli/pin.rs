@@ -36,7 +36,9 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let config = Config::load(&arguments.config.path)?;
     let Some(path) = &config.pins else {
-        return Err(Failure::Message("the config names no `pins`; add `pins: ./tools.lock`".into()));
+        return Err(Failure::Message(
+            "the config names no `pins`; add `pins: ./tools.lock`".into(),
+        ));
     };
     for name in &arguments.servers {
         if !config.servers.contains_key(name.as_str()) {

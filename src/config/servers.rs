@@ -19,8 +19,16 @@ pub const REVISIONS: [&str; 4] = ["2025-03-26", "2025-06-18", "2025-11-25", "202
 /// The most servers that one gate stands before.
 pub(super) const MAX_SERVERS: usize = 1000;
 
-pub(super) const SERVER: &[&str] =
-    &["mcp", "credential", "tls", "timeout", "idle", "minimum_version", "forward_headers", "required"];
+pub(super) const SERVER: &[&str] = &[
+    "mcp",
+    "credential",
+    "tls",
+    "timeout",
+    "idle",
+    "minimum_version",
+    "forward_headers",
+    "required",
+];
 pub(super) const CREDENTIAL: &[&str] = &["header", "value"];
 pub(super) const SERVER_TLS: &[&str] = &["roots", "certificate", "key"];
 

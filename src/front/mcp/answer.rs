@@ -25,7 +25,7 @@ use super::upstream::Server;
 use super::{Front, question};
 use crate::call::Agent;
 use crate::gate::forward::{InFlight, ResultShape, check};
-use crate::json::Value;
+
 use crate::metrics::UpstreamError;
 use crate::refusal::Refusal;
 

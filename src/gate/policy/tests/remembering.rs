@@ -36,9 +36,8 @@ impl Plain {
                 (known.package, outcome)
             })
             .collect();
-        let mut verdict = combine::combine(
-            said.iter().map(|(p, o)| (*p, o.as_ref().map_err(String::as_str))),
-        );
+        let mut verdict =
+            combine::combine(said.iter().map(|(p, o)| (*p, o.as_ref().map_err(String::as_str))));
         verdict.failure = None;
         verdict
     }
@@ -312,6 +311,9 @@ fn what_is_remembered_is_bounded() {
         for _ in 0..2 {
             assert_eq!(policies.decide(&long).await.effect, Effect::Allow);
         }
-        assert!(matches!(policies.entries[0].look_up(&long, &mut Vec::new()), Found::Asked(_, None)));
+        assert!(matches!(
+            policies.entries[0].look_up(&long, &mut Vec::new()),
+            Found::Asked(_, None)
+        ));
     });
 }
