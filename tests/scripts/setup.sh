@@ -40,7 +40,7 @@ once() {
 
 system() {
     local package missing=()
-    local needed=(npm python3-venv wrk nginx-light podman runc curl)
+    local needed=(npm python3-venv wrk nginx-light podman runc catatonit curl)
     for package in "${needed[@]}"; do
         case $package in
             python3-venv) python3 -m venv --help >/dev/null 2>&1 || missing+=("$package") ;;
