@@ -59,6 +59,7 @@ pub(crate) fn list() -> Value {
     tools.extend([
         tool("test_sampling", "Asks the client's model", json!({"prompt": text("what to ask")}), &["prompt"]),
         tool("test_elicitation", "Asks the user", json!({"message": text("what to ask")}), &["message"]),
+        tool("confirm_delete", "A task that asks", json!({"filename": text("which")}), &[]),
         tool("greet", "Greets", json!({"name": text("whom")}), &[]),
         tool(
             "slow_compute",
@@ -108,7 +109,7 @@ pub(crate) fn list() -> Value {
 }
 
 /// Tools without arguments, by name and description.
-const PLAIN: [(&str, &str); 30] = [
+const PLAIN: [(&str, &str); 29] = [
     ("test_simple_text", "Answers with a text"),
     ("test_image_content", "Answers with an image"),
     ("test_audio_content", "Answers with a sound"),
@@ -136,7 +137,6 @@ const PLAIN: [(&str, &str); 30] = [
     ("test_input_required_result_capabilities", "Asks what the client can answer"),
     ("failing_job", "A task that fails"),
     ("protocol_error_job", "A task that breaks"),
-    ("confirm_delete", "A task that asks"),
     ("multi_input", "A task that asks two things"),
     ("test_tool_with_task", "Asks, and becomes a task"),
 ];
