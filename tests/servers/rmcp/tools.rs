@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     Change, Server,
     content::{PIXEL, SILENCE},
-    is_stateless,
+    forms, is_stateless,
 };
 
 /// The pause between two notifications of one call.
@@ -77,7 +77,7 @@ pub(crate) fn list() -> Value {
             &["region"],
         ),
         json!({"name": "json_schema_2020_12_tool", "description": "Tool with JSON Schema 2020-12 features",
-               "inputSchema": contact_schema()}),
+               "inputSchema": forms::contact_schema()}),
         wide("echo", "Answers with the arguments and `_meta` that arrived", json!({
             "type": "object", "additionalProperties": true,
         })),
@@ -153,30 +153,6 @@ fn wide(name: &str, description: &str, schema: Value) -> Value {
     json!({"name": name, "description": description, "inputSchema": schema})
 }
 
-fn contact_schema() -> Value {
-    json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "type": "object",
-        "$defs": {"address": {
-            "$anchor": "addressDef",
-            "type": "object",
-            "properties": {"street": {"type": "string"}, "city": {"type": "string"}},
-        }},
-        "properties": {
-            "name": {"type": "string"},
-            "address": {"$ref": "#/$defs/address"},
-            "contactMethod": {"type": "string", "enum": ["phone", "email"]},
-            "phone": {"type": "string"},
-            "email": {"type": "string"},
-        },
-        "allOf": [{"anyOf": [{"required": ["phone"]}, {"required": ["email"]}]}],
-        "if": {"properties": {"contactMethod": {"const": "phone"}}, "required": ["contactMethod"]},
-        "then": {"required": ["phone"]},
-        "else": {"required": ["email"]},
-        "additionalProperties": false,
-    })
-}
-
 /// Answers `tools/call`.
 pub(crate) async fn call(
     server: &Server,
@@ -226,14 +202,16 @@ pub(crate) async fn call(
         }
         "test_sampling" => text(&sample(&context, argument("prompt")).await?),
         "test_elicitation" => {
-            text(&elicit(&context, argument("message"), user_form(), "User response").await?)
+            text(&elicit(&context, argument("message"), forms::user_form(), "User response").await?)
         }
         "test_elicitation_sep1034_defaults" => text(
-            &elicit(&context, "Please review", defaults_form(), "Elicitation completed").await?,
+            &elicit(&context, "Please review", forms::defaults_form(), "Elicitation completed")
+                .await?,
         ),
-        "test_elicitation_sep1330_enums" => {
-            text(&elicit(&context, "Please choose", choices_form(), "Elicitation completed").await?)
-        }
+        "test_elicitation_sep1330_enums" => text(
+            &elicit(&context, "Please choose", forms::choices_form(), "Elicitation completed")
+                .await?,
+        ),
         "test_reconnection" => {
             tokio::time::sleep(PAUSE * 2).await;
             text("Reconnection test completed")
@@ -331,40 +309,6 @@ async fn elicit(
     let result = serde_json::to_value(result).unwrap_or_default();
     let action = result["action"].as_str().unwrap_or("unknown").to_owned();
     Ok(format!("{answer}: action={action}, content={}", result["content"]))
-}
-
-fn user_form() -> Value {
-    json!({"type": "object", "properties": {
-        "username": {"type": "string", "description": "User's response"},
-        "email": {"type": "string", "description": "User's email address"},
-    }, "required": ["username", "email"]})
-}
-
-fn defaults_form() -> Value {
-    json!({"type": "object", "properties": {
-        "name": {"type": "string", "default": "John Doe"},
-        "age": {"type": "integer", "default": 30},
-        "score": {"type": "number", "default": 95.5},
-        "status": {"type": "string", "enum": ["active", "inactive", "pending"], "default": "active"},
-        "verified": {"type": "boolean", "default": true},
-    }})
-}
-
-fn choices_form() -> Value {
-    let titled = json!([
-        {"const": "value1", "title": "First Option"},
-        {"const": "value2", "title": "Second Option"},
-        {"const": "value3", "title": "Third Option"},
-    ]);
-    let plain = json!(["option1", "option2", "option3"]);
-    json!({"type": "object", "properties": {
-        "untitledSingle": {"type": "string", "enum": plain},
-        "titledSingle": {"type": "string", "oneOf": titled},
-        "legacyEnum": {"type": "string", "enum": ["opt1", "opt2", "opt3"],
-                       "enumNames": ["Option One", "Option Two", "Option Three"]},
-        "untitledMulti": {"type": "array", "items": {"type": "string", "enum": plain}},
-        "titledMulti": {"type": "array", "items": {"anyOf": titled}},
-    }})
 }
 
 async fn changed(server: &Server, context: &RequestContext<RoleServer>, change: Change) -> Value {
