@@ -207,9 +207,10 @@ impl Policies {
     /// Decide one call. Never an error: what fails, denies, and says so.
     pub async fn decide(&self, input: &Value) -> Verdict {
         let said = self.ask(input, false).await;
-        combine::combine(said.iter().map(|(package, outcome)| {
-            (*package, outcome.as_deref().map_err(String::as_str))
-        }))
+        combine::combine(
+            said.iter()
+                .map(|(package, outcome)| (*package, outcome.as_deref().map_err(String::as_str))),
+        )
     }
 
     /// Whether the agent may know of the tool. Undefined and failure are no.

@@ -37,7 +37,10 @@ pub(super) fn refused(name: &str) -> Option<&'static str> {
         "opa.runtime" => "policy does not see the process that it runs in",
         "net.lookup_ip_addr" => "policy decides on facts that it is given; it asks no name server",
         "print" => "it would write arguments to the log",
-        "numbers.range" | "numbers.range_step" | "net.cidr_expand" | "bits.lsh"
+        "numbers.range"
+        | "numbers.range_step"
+        | "net.cidr_expand"
+        | "bits.lsh"
         | "graph.reachable_paths" => "one call of it can outlast every deadline",
         _ => return None,
     })
@@ -101,11 +104,12 @@ pub(super) fn bound(engine: &mut Engine) -> anyhow::Result<()> {
 }
 
 /// A place in no file, for built-ins that want one for their errors.
-fn place() -> anyhow::Result<(regorus::unstable::Span, regorus::unstable::Ref<regorus::unstable::Expr>)>
-{
+fn place()
+-> anyhow::Result<(regorus::unstable::Span, regorus::unstable::Ref<regorus::unstable::Expr>)> {
     let source = regorus::Source::from_contents("built-in".into(), " ".into())?;
     let span = regorus::unstable::Span { source, line: 1, col: 1, start: 0, end: 0 };
-    let argument = regorus::unstable::Expr::Null { span: span.clone(), value: Value::Null, eidx: 0 };
+    let argument =
+        regorus::unstable::Expr::Null { span: span.clone(), value: Value::Null, eidx: 0 };
     Ok((span, regorus::unstable::Ref::new(argument)))
 }
 

@@ -168,10 +168,17 @@ mod tests {
         for (name, files, expected) in [
             (
                 "folders nest",
-                vec![data("data.json", &["a", "b"], r#"{"c": 1}"#), data("data.yaml", &["a"], "d: [x]")],
+                vec![
+                    data("data.json", &["a", "b"], r#"{"c": 1}"#),
+                    data("data.yaml", &["a"], "d: [x]"),
+                ],
                 Some(r#"{"a":{"b":{"c":1},"d":["x"]}}"#),
             ),
-            ("twice", vec![data("x.json", &[], r#"{"a":1}"#), data("y.json", &[], r#"{"a":1}"#)], None),
+            (
+                "twice",
+                vec![data("x.json", &[], r#"{"a":1}"#), data("y.json", &[], r#"{"a":1}"#)],
+                None,
+            ),
             ("a key twice", vec![data("x.json", &[], r#"{"a":1,"a":1}"#)], None),
             ("a key twice in YAML", vec![data("x.yaml", &[], "a: 1\na: 2\n")], None),
             ("a list outside", vec![data("x.json", &[], "[]")], None),
@@ -180,7 +187,11 @@ mod tests {
         ] {
             let mut problems = Vec::new();
             let merged = Value::Object(merge(&files, &mut problems)).to_string();
-            assert_eq!(problems.is_empty().then_some(merged.as_str()), expected, "{name}: {problems:?}");
+            assert_eq!(
+                problems.is_empty().then_some(merged.as_str()),
+                expected,
+                "{name}: {problems:?}"
+            );
         }
     }
 }

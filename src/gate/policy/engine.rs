@@ -121,10 +121,7 @@ impl<'a> Seat<'a> {
 
 /// Kind and place of an error. The text of the interpreter quotes values, so none of it is told.
 fn describe(error: &anyhow::Error) -> String {
-    if matches!(
-        error.downcast_ref::<LimitError>(),
-        Some(LimitError::TimeLimitExceeded { .. })
-    ) {
+    if matches!(error.downcast_ref::<LimitError>(), Some(LimitError::TimeLimitExceeded { .. })) {
         return "it ran past its deadline".to_owned();
     }
     let text = error.to_string();

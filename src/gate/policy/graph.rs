@@ -33,9 +33,9 @@ pub(super) fn closure(rules: &Rules, roots: &[Vec<String>]) -> (Reads, bool) {
 
 /// The rules that a reference to `path` can mean: at it, above it and below it.
 fn at<'a>(rules: &'a Rules, path: &[String]) -> Vec<&'a Vec<String>> {
-    let above = (1..path.len()).filter_map(|n| path.get(..n)).filter_map(|prefix| {
-        rules.get_key_value(prefix).map(|(name, _)| name)
-    });
+    let above = (1..path.len())
+        .filter_map(|n| path.get(..n))
+        .filter_map(|prefix| rules.get_key_value(prefix).map(|(name, _)| name));
     let below = rules.range(path.to_vec()..).map(|(name, _)| name);
     above.chain(below.take_while(|name| name.starts_with(path))).collect()
 }

@@ -110,7 +110,8 @@ fn entries(rules: &Rules, problems: &mut Vec<Problem>) -> (String, Vec<Known>) {
         let prefix = ["countersign".to_owned(), package.name().to_owned()];
         let mut decide = Vec::new();
         let mut visible = Vec::new();
-        for (path, facts) in rules.range(prefix.to_vec()..).take_while(|(p, _)| p.starts_with(&prefix))
+        for (path, facts) in
+            rules.range(prefix.to_vec()..).take_while(|(p, _)| p.starts_with(&prefix))
         {
             let [_, _, name] = path.as_slice() else { continue };
             if facts.function || !Package::WORDS.contains(&name.as_str()) {

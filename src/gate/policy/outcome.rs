@@ -101,9 +101,7 @@ impl Outcome {
         };
         for (rule, value) in rules.iter() {
             let rule = text(rule).unwrap_or_default();
-            outcome
-                .rule(package, &rule, value)
-                .map_err(|wrong| format!("`{rule}` {wrong}"))?;
+            outcome.rule(package, &rule, value).map_err(|wrong| format!("`{rule}` {wrong}"))?;
         }
         Ok(outcome)
     }
@@ -293,9 +291,8 @@ fn tier(value: &Value) -> Result<Tier, String> {
 fn decimal(value: &Value) -> Result<String, String> {
     let amount = text(value)?;
     let (whole, fraction) = amount.split_once('.').unwrap_or((&amount, "0"));
-    let digits = |part: &str| {
-        (1..=28).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit())
-    };
+    let digits =
+        |part: &str| (1..=28).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
     if digits(whole) && digits(fraction) {
         Ok(amount)
     } else {

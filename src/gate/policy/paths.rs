@@ -188,9 +188,7 @@ pub(super) fn convert(value: &Value) -> regorus::Value {
             }
         }
         Value::String(text) => regorus::Value::from(text.as_str()),
-        Value::Array(items) => {
-            regorus::Value::from(items.iter().map(convert).collect::<Vec<_>>())
-        }
+        Value::Array(items) => regorus::Value::from(items.iter().map(convert).collect::<Vec<_>>()),
         Value::Object(members) => regorus::Value::from(
             members
                 .iter()

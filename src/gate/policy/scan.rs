@@ -26,9 +26,7 @@ pub(super) fn scan(path: &str, text: &str) -> Result<(), Problem> {
         scan.column += 1;
         match c {
             '"' | '`' => scan.skip_string(&mut chars, c),
-            '#' => {
-                while chars.next_if(|c| *c != '\n').is_some() {}
-            }
+            '#' => while chars.next_if(|c| *c != '\n').is_some() {},
             _ => scan.step(c),
         }
         if scan.depth > MAX_NESTING {
@@ -118,11 +116,7 @@ impl Scan {
         }
     }
 
-    fn skip_string(
-        &mut self,
-        chars: &mut std::iter::Peekable<std::str::Chars<'_>>,
-        quote: char,
-    ) {
+    fn skip_string(&mut self, chars: &mut std::iter::Peekable<std::str::Chars<'_>>, quote: char) {
         if std::mem::take(&mut self.ended) {
             self.operators = 0;
         }
@@ -169,7 +163,11 @@ mod tests {
         for (name, text, fine) in [
             ("nesting at the bound", nested(12), true),
             ("nesting past it", nested(13), false),
-            ("brackets in strings", format!("x := \"{}\" # {}", "[".repeat(99), "[".repeat(99)), true),
+            (
+                "brackets in strings",
+                format!("x := \"{}\" # {}", "[".repeat(99), "[".repeat(99)),
+                true,
+            ),
             ("a raw string", format!("x := `{}`", "[\n".repeat(99)), true),
             ("an escaped quote", format!(r#"x := "\"{}""#, "[".repeat(99)), true),
             ("operators at the bound", long(399), true),

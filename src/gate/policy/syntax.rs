@@ -191,7 +191,11 @@ impl Walk<'_> {
             let known = self.locals.contains(&name) || self.aliases.contains_key(&name);
             if !self.binds && !known && !self.called.contains(&name) {
                 let rule_path = [self.package, std::slice::from_ref(&name)].concat();
-                self.facts.needs.push((rule_path, name.clone(), problem(rule.span(), String::new())));
+                self.facts.needs.push((
+                    rule_path,
+                    name.clone(),
+                    problem(rule.span(), String::new()),
+                ));
             }
             if !self.locals.contains(&name) {
                 self.facts.surely.insert(path.clone());
@@ -417,7 +421,6 @@ fn is_wide(format: &Expr) -> bool {
     let regorus::Value::String(text) = value else { return true };
     let mut parts = text.split('%');
     parts.next();
-    parts.any(|part| {
-        part.trim_start_matches('.').chars().take_while(|c| c.is_numeric()).count() > 2
-    })
+    parts
+        .any(|part| part.trim_start_matches('.').chars().take_while(|c| c.is_numeric()).count() > 2)
 }

@@ -69,14 +69,36 @@ async fn the_shipped_policies_decide_the_demo() {
         ("wire_transfer", "high", refund("1"), Effect::Hold, vec!["irreversible"]),
         ("send_email", "medium", mail(json!("a@example.com")), Effect::Allow, vec![]),
         ("send_email", "medium", mail(json!("a@Example.COM")), Effect::Allow, vec![]),
-        ("send_email", "medium", mail(json!("a@evil.com")), Effect::Deny, vec!["external_recipient"]),
-        ("send_email", "medium", mail(json!("a@example.com@evil.com")), Effect::Deny, vec!["external_recipient"]),
-        ("send_email", "medium", mail(json!(["a@example.com"])), Effect::Deny, vec!["external_recipient"]),
+        (
+            "send_email",
+            "medium",
+            mail(json!("a@evil.com")),
+            Effect::Deny,
+            vec!["external_recipient"],
+        ),
+        (
+            "send_email",
+            "medium",
+            mail(json!("a@example.com@evil.com")),
+            Effect::Deny,
+            vec!["external_recipient"],
+        ),
+        (
+            "send_email",
+            "medium",
+            mail(json!(["a@example.com"])),
+            Effect::Deny,
+            vec!["external_recipient"],
+        ),
         ("delete_file", "high", json!({"path": "/a"}), Effect::Hold, vec!["irreversible"]),
         ("drop_table", "low", json!({}), Effect::Deny, vec!["default"]),
     ] {
         let verdict = policies.decide(&input(tool, tier, arguments.clone())).await;
-        assert_eq!((verdict.effect, codes(&verdict)), (effect, expected), "{tool} {arguments}: {verdict:?}");
+        assert_eq!(
+            (verdict.effect, codes(&verdict)),
+            (effect, expected),
+            "{tool} {arguments}: {verdict:?}"
+        );
         assert!(!verdict.failed, "{tool}: {verdict:?}");
     }
     let over = policies.decide(&input("refund", "medium", refund("250"))).await;
@@ -150,13 +172,29 @@ async fn rego_has_three_answers_and_only_true_allows() {
         ("allow := true\ndeny contains \"no\"", Effect::Deny, true),
         ("allow := true\ndeny contains {\"code\": \"c\"}", Effect::Deny, true),
         ("allow := true\ndeny contains {\"code\": \"\", \"message\": \"m\"}", Effect::Deny, true),
-        ("allow := true\ndeny contains {\"code\": \"c\", \"message\": \"m\", \"x\": 1}", Effect::Deny, true),
-        ("allow := true\ndeny contains {\"code\": \"c\", \"message\": \"m\", \"mode\": \"off\"}", Effect::Deny, true),
-        ("allow := true\ndeny contains {\"code\": \"c\", \"message\": \"m\"} if input.nothing", Effect::Allow, false),
+        (
+            "allow := true\ndeny contains {\"code\": \"c\", \"message\": \"m\", \"x\": 1}",
+            Effect::Deny,
+            true,
+        ),
+        (
+            "allow := true\ndeny contains {\"code\": \"c\", \"message\": \"m\", \"mode\": \"off\"}",
+            Effect::Deny,
+            true,
+        ),
+        (
+            "allow := true\ndeny contains {\"code\": \"c\", \"message\": \"m\"} if input.nothing",
+            Effect::Allow,
+            false,
+        ),
         ("allow := true\ndeny contains {\"code\": \"c\", \"message\": \"m\"}", Effect::Deny, false),
         ("allow if sum([input.text]) >= 0", Effect::Deny, true),
         ("allow if count(input.number) >= 0", Effect::Deny, true),
-        ("allow := true\nwarn contains {\"code\": \"c\", \"message\": \"m\"}", Effect::Allow, false),
+        (
+            "allow := true\nwarn contains {\"code\": \"c\", \"message\": \"m\"}",
+            Effect::Allow,
+            false,
+        ),
         ("allow := true\nlabels := {\"a\": 1}", Effect::Deny, true),
         ("allow := true\nredact := {\"arguments\": [\"ssn\"]}", Effect::Deny, true),
         ("allow := true\nredact.arguments contains \"/ssn\"", Effect::Allow, false),
@@ -177,7 +215,10 @@ async fn rego_has_three_answers_and_only_true_allows() {
 async fn without_permission_nothing_is_allowed() {
     let policies = load(&["package countersign.budget\ndeny contains {\"code\": \"c\", \"message\": \"m\"} if input.x"]).unwrap();
     let verdict = policies.decide(&json!({})).await;
-    assert_eq!((verdict.effect, verdict.failed, codes(&verdict)), (Effect::Deny, false, vec!["default"]));
+    assert_eq!(
+        (verdict.effect, verdict.failed, codes(&verdict)),
+        (Effect::Deny, false, vec!["default"])
+    );
     assert!(!policies.visible(&json!({})).await);
 }
 
@@ -242,10 +283,8 @@ fn what_could_not_be_evaluated_is_refused_at_load() {
 #[test]
 fn data_may_not_stand_where_rules_are() {
     let rule = Source::new("a.rego", "package countersign.permission\nhelper := 1");
-    for text in [
-        r#"{"countersign": {"permission": {"allow": true}}}"#,
-        r#"{"countersign": true}"#,
-    ] {
+    for text in [r#"{"countersign": {"permission": {"allow": true}}}"#, r#"{"countersign": true}"#]
+    {
         let sources = [rule.clone(), Source::new("data.json", text)];
         let problems = Policies::load(&sources, &settings()).unwrap_err();
         assert!(problems[0].message.contains("data files stand where"), "{problems:?}");
@@ -283,5 +322,32 @@ fn the_shipped_tests_pass() {
     assert!(tests.len() >= 12, "only {} tests", tests.len());
     for test in tests {
         assert_eq!(engine.eval_rule(test.clone()).unwrap(), regorus::Value::Bool(true), "{test}");
+    }
+}
+
+#[tokio::test]
+async fn inputs_and_decisions_have_the_shape_that_the_schemas_tell() {
+    let schema = |name: &str| {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schemas").join(name);
+        let schema: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        jsonschema::options().should_validate_formats(true).build(&schema).unwrap()
+    };
+    let (input_schema, decision_schema) =
+        (schema("policy-input.schema.json"), schema("decision.schema.json"));
+    let policies = Policies::load(&shipped(), &settings()).unwrap();
+    for (tool, tier, arguments) in [
+        ("refund", "medium", json!({"amount": "1"})),
+        ("refund", "high", json!({"amount": "1000"})),
+        ("send_email", "medium", json!({"to": "x"})),
+    ] {
+        let mut input = input(tool, tier, arguments);
+        input["call"]["hash"] = json!(format!("sha256:{}", "0".repeat(64)));
+        input["budgets"] = json!({"usd-per-day": {"remaining": "5000"}});
+        let problems: Vec<_> = input_schema.iter_errors(&input).map(|e| e.to_string()).collect();
+        assert!(problems.is_empty(), "{problems:?}");
+        let decision = serde_json::to_value(policies.decide(&input).await).unwrap();
+        let problems: Vec<_> =
+            decision_schema.iter_errors(&decision).map(|e| e.to_string()).collect();
+        assert!(problems.is_empty(), "{problems:?} in {decision}");
     }
 }

@@ -113,9 +113,8 @@ impl Workers {
     fn relieve(&self) {
         let now = Instant::now();
         let mut posts = lock(&self.shared.posts);
-        let stuck = |post: &Arc<Post>| {
-            lock(&post.busy_until).is_some_and(|until| now > until + self.grace)
-        };
+        let stuck =
+            |post: &Arc<Post>| lock(&post.busy_until).is_some_and(|until| now > until + self.grace);
         while let Some(at) = posts.iter().position(stuck) {
             // Each that is given up may burn a core until its built-in ends.
             if self.stuck() >= self.size {

@@ -3,10 +3,16 @@ use super::*;
 #[test]
 fn g01_a_broken_policy_is_refused_as_a_whole() {
     for broken in [
-        vec![("a.rego", "package countersign.permission\nallow := true"), ("b.rego", "package countersign.budget\ndeny contains {")],
+        vec![
+            ("a.rego", "package countersign.permission\nallow := true"),
+            ("b.rego", "package countersign.budget\ndeny contains {"),
+        ],
         vec![("a.rego", "package countersign.permission\nallow := tr"), ("c.rego", "package c")],
         vec![("a.rego", "")],
-        vec![("a.rego", "package countersign.permission\nallow := true"), ("data.json", "{\"a\": ")],
+        vec![
+            ("a.rego", "package countersign.permission\nallow := true"),
+            ("data.json", "{\"a\": "),
+        ],
         vec![("a.rego", "package countersign.permission\nallow := true"), ("data.yaml", "a: [")],
     ] {
         let sources: Vec<_> = broken.iter().map(|(p, t)| Source::new(*p, *t)).collect();
@@ -89,7 +95,8 @@ visible if json.unmarshal(input.n) > 0",
     }
     let long = json!({"n": "1".repeat(100_000)});
     assert!(policies.decide(&long).await.failed);
-    let units = permission("allow if units.parse(input.n) > 0\nvisible if units.parse_bytes(input.n) > 0");
+    let units =
+        permission("allow if units.parse(input.n) > 0\nvisible if units.parse_bytes(input.n) > 0");
     for (text, fine) in [("1Ki", true), ("5", true), ("1e2000000000", false)] {
         assert_eq!(units.decide(&json!({"n": text})).await.effect == Effect::Allow, fine, "{text}");
         assert_eq!(units.visible(&json!({"n": text})).await, fine, "{text}");
@@ -110,7 +117,8 @@ visible := true if input.v";
         assert!(tries < 50, "{:?}", policies.ask(&json!({"v": 0}), true).await);
     }
     let letters: String = (0x4e00..0x9e00).filter_map(char::from_u32).collect();
-    let stuck = json!({"a": format!("{}{letters}", "龥".repeat(300_000)), "b": format!("{letters}龥")});
+    let stuck =
+        json!({"a": format!("{}{letters}", "龥".repeat(300_000)), "b": format!("{letters}龥")});
     assert!(policies.decide(&stuck).await.failed);
     let mut tries = 0;
     while !policies.visible(&json!({"v": tries + 1})).await {

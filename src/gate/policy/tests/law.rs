@@ -99,22 +99,33 @@ fn said() -> BoxedStrategy<Value> {
         object(vec![("budget", must(words(&["usd"]))), ("amount", must(words(&["1", "2.50"])))]);
     object(vec![
         ("permission", package("p", vec![("allow", maybe(any::<bool>().prop_map(|b| json!(b))))])),
-        ("budget", package("b", vec![("hold", must(list(hold(), 2))), ("charge", must(list(charge, 2)))])),
+        (
+            "budget",
+            package("b", vec![("hold", must(list(hold(), 2))), ("charge", must(list(charge, 2)))]),
+        ),
         (
             "reversibility",
-            package("r", vec![
-                ("hold", must(list(hold(), 2))),
-                ("tier", maybe(words(&["low", "medium", "high"]))),
-            ]),
+            package(
+                "r",
+                vec![
+                    ("hold", must(list(hold(), 2))),
+                    ("tier", maybe(words(&["low", "medium", "high"]))),
+                ],
+            ),
         ),
     ])
 }
 
 /// One order, one unit of time, nothing twice.
 fn normal(mut decision: Value) -> Value {
-    for pointer in
-        ["/reasons", "/warnings", "/charges", "/redact/arguments", "/redact/result", "/hold/reviewers"]
-    {
+    for pointer in [
+        "/reasons",
+        "/warnings",
+        "/charges",
+        "/redact/arguments",
+        "/redact/result",
+        "/hold/reviewers",
+    ] {
         if let Some(Value::Array(items)) = decision.pointer_mut(pointer) {
             items.iter_mut().for_each(Value::sort_all_objects);
             items.sort_by_key(ToString::to_string);
@@ -132,7 +143,7 @@ fn normal(mut decision: Value) -> Value {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 256,
+        cases: 64,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

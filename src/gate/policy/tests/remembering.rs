@@ -36,9 +36,8 @@ impl Plain {
                 (known.package, outcome)
             })
             .collect();
-        let mut verdict = combine::combine(
-            said.iter().map(|(p, o)| (*p, o.as_ref().map_err(String::as_str))),
-        );
+        let mut verdict =
+            combine::combine(said.iter().map(|(p, o)| (*p, o.as_ref().map_err(String::as_str))));
         verdict.failure = None;
         verdict
     }
@@ -200,7 +199,6 @@ impl Choice<'_> {
 
 const HELPERS: usize = 3;
 
-/// The number of verdicts compared and of those that were remembered.
 fn compare(sources: &[Source], inputs: &[Value]) -> Result<(), TestCaseError> {
     let plain = Plain::new(sources);
     let policies = Policies::load(sources, &settings()).unwrap();
@@ -270,6 +268,35 @@ proptest! {
 }
 
 #[test]
+fn the_generated_policies_say_something() {
+    let (mut loaded, mut said, mut allowed, mut hits) = (0, 0, 0, 0);
+    let mut state = 1_u64;
+    for _ in 0..60 {
+        let mut bytes = Vec::new();
+        for _ in 0..1_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            bytes.push((state >> 56) as u8);
+        }
+        let mut choice = Choice(bytes.iter());
+        let Ok(policies) = Policies::load(&choice.policy(), &settings()) else { continue };
+        loaded += 1;
+        let mut input = choice.input();
+        for _ in 0..10 {
+            hits += usize::from(matches!(
+                policies.entries[0].look_up(&input, &mut Vec::new()),
+                Found::Known(_)
+            ));
+            let verdict = run(policies.decide(&input));
+            said += usize::from(!verdict.failed);
+            allowed += usize::from(verdict.effect == Effect::Allow);
+            choice.mutate(&mut input);
+        }
+    }
+    println!("{loaded} loaded, {said} said, {allowed} allowed, {hits} hits");
+    assert!(loaded > 30 && said > 100 && allowed > 50 && hits > 10);
+}
+
+#[test]
 fn hits_are_hits_and_what_changes_by_itself_is_asked_each_time() {
     let remembered = |rules: &str, a: Value, b: Value| {
         let policies = permission(rules);
@@ -312,6 +339,9 @@ fn what_is_remembered_is_bounded() {
         for _ in 0..2 {
             assert_eq!(policies.decide(&long).await.effect, Effect::Allow);
         }
-        assert!(matches!(policies.entries[0].look_up(&long, &mut Vec::new()), Found::Asked(_, None)));
+        assert!(matches!(
+            policies.entries[0].look_up(&long, &mut Vec::new()),
+            Found::Asked(_, None)
+        ));
     });
 }
