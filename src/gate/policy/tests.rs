@@ -265,6 +265,9 @@ fn what_could_not_be_evaluated_is_refused_at_load() {
         ("allow if sprintf(\"%999999d\", [1]) == \"\"", "width"),
         ("allow if sprintf(\"\\u0025999999d\", [1]) == \"\"", "width"),
         ("allow if unknown_variable == 1", "unsafe"),
+        ("allow := tru", "neither a rule of this package nor a variable"),
+        ("allow := true\ndenny contains 1 if input.x", "is it `deny` that is meant?"),
+        ("allow := true\ndeny(x) := x", "a function would never be called"),
     ] {
         assert!(refused(rules).contains(told), "{rules}: {}", refused(rules));
     }
