@@ -1,7 +1,7 @@
 //! What a decision costs, with calls that differ for real.
 //!
 //! Each iteration takes another input from a pool, or changes one, outside the measured time.
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 use std::hint::black_box;
 use std::path::PathBuf;

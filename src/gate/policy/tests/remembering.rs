@@ -221,7 +221,7 @@ fn compare(sources: &[Source], inputs: &[Value]) -> Result<(), TestCaseError> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: std::env::var("POLICY_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(96),
+        cases: std::env::var("POLICY_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(48),
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
