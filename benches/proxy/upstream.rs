@@ -105,8 +105,7 @@ fn tool() -> Value {
 
 /// The answer to every call, without parsing or building a tree.
 fn called(id: &RawValue) -> Response<Full<Bytes>> {
-    const RESULT: &str =
-        r#","result":{"content":[{"type":"text","text":"order found: 3 items, shipped"}],"isError":false}}"#;
+    const RESULT: &str = r#","result":{"content":[{"type":"text","text":"order found: 3 items, shipped"}],"isError":false}}"#;
     let id = id.get();
     let mut body = Vec::with_capacity(32 + id.len() + RESULT.len());
     body.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
