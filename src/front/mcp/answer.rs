@@ -54,6 +54,9 @@ pub enum CollectFault {
     /// The connection ended first.
     #[error("the connection broke off within the answer")]
     BrokeOff,
+    /// It took longer than the server may.
+    #[error("the answer did not end in time")]
+    Late,
 }
 
 /// Reads a body that is not a stream.
