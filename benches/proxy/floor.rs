@@ -31,8 +31,7 @@ type Upstream = Client<HttpConnector, Full<Bytes>>;
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let mut words = std::env::args().skip(1);
-    let address: SocketAddr =
-        words.next().unwrap_or_default().parse().map_err(Error::other)?;
+    let address: SocketAddr = words.next().unwrap_or_default().parse().map_err(Error::other)?;
     let target: Authority = words.next().unwrap_or_default().parse().map_err(Error::other)?;
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);

@@ -30,7 +30,8 @@ pub const REVISIONS: &[&str] = &["2025-03-26", "2025-06-18", "2025-11-25", "2026
 /// The first stateless revision.
 pub const STATELESS: &str = "2026-07-28";
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+/// Where a request says what its client can do.
+pub const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
 /// The only value of a header; more than one, or one that is not visible ASCII, is a mismatch.
 pub fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::answer::{self, ExpectedCall, Inspector};
 use super::message::{Kind, Message};
-use super::methods::{self, Fate, Method as Row};
+use super::methods::{self, Fate, Method as Row, Spoken};
 use super::refuse::Asked;
 use super::seal::Bound;
 use super::session::{Expected, Session};
@@ -153,6 +153,9 @@ impl Front {
             None => return Ok(None),
             Some(row) => row.ok_or(Refusal::UnknownMethod)?,
         };
+        if context.asked.stateless {
+            spoken(row, message)?;
+        }
         mirror::standard(&head.headers, message, Some(row), context.asked.stateless)?;
         Ok(Some(row))
     }
@@ -374,6 +377,21 @@ where
         tracing::error!(%error, "a call's task failed");
         Err(Refusal::Internal)
     })
+}
+
+/// Whether the stateless revisions have the method, for this client.
+fn spoken(row: &Row, message: &Message) -> Result<(), Refusal> {
+    const TASKS: &str = "io.modelcontextprotocol/tasks";
+    match row.spoken {
+        Spoken::Ever => Ok(()),
+        Spoken::WithSessions => Err(Refusal::UnknownMethod),
+        Spoken::WithTasks => {
+            let declared = message
+                .meta()
+                .and_then(|meta| meta.get(mirror::META_CAPABILITIES)?.get("extensions")?.get(TASKS));
+            declared.map(|_| ()).ok_or(Refusal::MissingCapability(TASKS))
+        }
+    }
 }
 
 fn check_media(headers: &HeaderMap) -> Result<(), Refusal> {
