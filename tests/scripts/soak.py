@@ -36,6 +36,8 @@ STATEFUL, STATELESS = "2025-11-25", "2026-07-28"
 META = "io.modelcontextprotocol/"
 RELOAD_S, BROKEN_S, RESTART_S, DOWN_S, SAMPLE_S = 10, 3, 60, 2, 10
 WORKERS, LISTENERS = 24, 6
+# In the first minutes memory grows: caches and connections fill.
+ENOUGH_SAMPLES = 5 * 60 // SAMPLE_S
 # What a client may wait for any one answer.
 PATIENCE_S = 20
 DRAIN_S = 30
@@ -691,15 +693,16 @@ class Gate:
 
     def resident_kb(self):
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1])
+        return [int(re.search(rf"{name}:\s+(\d+)", status)[1]) for name in ("VmRSS", "RssAnon", "RssFile")]
 
     async def sampling(self):
         with (self.out / "memory.csv").open("w") as file:
-            file.write("seconds,resident_kb\n")
+            file.write("seconds,resident_kb,anonymous_kb,file_kb\n")
             begin = time.monotonic()
             while True:
-                self.samples.append(self.resident_kb())
-                file.write(f"{time.monotonic() - begin:.0f},{self.samples[-1]}\n")
+                resident, *parts = self.resident_kb()
+                self.samples.append(resident)
+                print(f"{time.monotonic() - begin:.0f}", resident, *parts, sep=",", file=file)
                 file.flush()
                 await asyncio.sleep(SAMPLE_S)
 
@@ -819,9 +822,9 @@ def compare(record, load, upstream, gate):
 def check_memory(samples):
     """The last third stays below where the second third began, 15 % and 3 MB added."""
     third = len(samples) // 3
-    if third == 0:
-        return violation("too few samples of memory", len(samples))
     start, highest = samples[third], max(samples[2 * third :])
+    if len(samples) < ENOUGH_SAMPLES:
+        return f"{start} kB, then at most {highest} kB; not judged, as it still warms up"
     bound = start * 1.15 + 3 * 1024
     if highest > bound:
         violation("memory grows", f"{highest} kB in the last third, {start} kB when the second began")
@@ -892,7 +895,7 @@ async def soak(arguments, out):
     # The last change of policy is seen by now.
     await asyncio.sleep(1)
     cpu = sum(map(int, pathlib.Path(f"/proc/{gate.process.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
-    gate.samples.append(gate.resident_kb())
+    gate.samples.append(gate.resident_kb()[0])
     stopped = await gate.stop()
     await upstream.stop()
     record = Record(gate)
