@@ -107,7 +107,8 @@ async fn check(
         None => true,
     };
     judged.steps[1].1 = began.elapsed();
-    judged.tier = verdict.tier.unwrap_or(class.tier);
+    // Policy may raise what the operator's tool file says.
+    judged.tier = verdict.tier.map_or(class.tier, |tier| tier.max(class.tier));
     let ruled = rule(snapshot, judged.verdict.insert(verdict), seen);
     let effect = ruled.as_ref().err().map_or(Effect::Allow, Refusal::effect);
     sessions::note(&session, &call, effect);
