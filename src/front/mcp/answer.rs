@@ -242,7 +242,7 @@ impl Inspector {
         let length = bytes.len() as u64;
         let Some(raw) = message.result else {
             if let Some(in_flight) = in_flight {
-                in_flight.errored(length);
+                in_flight.errored(message.error_code(), length);
             }
             return Ok(Passage::AsIs);
         };

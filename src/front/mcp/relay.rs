@@ -101,7 +101,7 @@ async fn error_page(inspector: &mut Inspector, head: &Parts, bytes: Bytes) -> Re
         return respond(head, instead.into());
     }
     if let Some(in_flight) = &mut inspector.in_flight {
-        in_flight.errored(bytes.len() as u64);
+        in_flight.errored(None, bytes.len() as u64);
     }
     respond(head, bytes)
 }
