@@ -195,7 +195,10 @@ impl Stream {
             End::Closed | End::Draining => {}
         }
         self.last_word(matches!(end, End::Refused)).await;
-        if !matches!(end, End::Closed | End::Draining) && self.reader {
+        // Where an answer is owed it has been given, or is left to be resumed: a cut would lose what
+        // is not flushed yet, and that may be all of it.
+        let owed = self.inspector.asked.id.is_some();
+        if !owed && !matches!(end, End::Closed | End::Draining) && self.reader {
             // Nobody is waiting who would mind.
             let _ = self.sender.send(Err(Cut)).await;
         }
