@@ -4,6 +4,7 @@
 //! asks, since some servers offer more to a client that can do more.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ use crate::tools::{Catalogue, Definition, Limits};
 
 /// A call to a tool that is not known asks the server again, but not more often than this.
 const AGAIN: Duration = Duration::from_secs(5);
+/// After a server says that its list has changed, it is asked for it this much later.
+const SETTLED: Duration = Duration::from_millis(100);
 /// A server may offer this many; beyond it the rest is not known.
 const TOOLS: usize = 10_000;
 
@@ -28,8 +31,17 @@ type Tools = HashMap<Arc<str>, Offered>;
 pub struct Offer {
     tools: ArcSwap<Tools>,
     first: Mutex<HashMap<Arc<str>, Digest>>,
-    asked: tokio::sync::Mutex<Option<Instant>>,
+    asked: tokio::sync::Mutex<Option<Asked>>,
+    changing: AtomicBool,
     state: Mutex<State>,
+}
+
+/// When the server was last asked for its list.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    began: Instant,
+    ended: Instant,
+    answered: bool,
 }
 
 /// Whether the list has been read.
@@ -80,15 +92,36 @@ impl Offer {
     /// Asks the server, unless somebody did within `apart`. One asks at a time; the others wait
     /// for what it learns.
     pub async fn refresh(&self, server: &Server, apart: Duration) {
+        let wanted = Instant::now();
         let mut asked = self.asked.lock().await;
-        if asked.is_some_and(|at| at.elapsed() < apart) {
+        let recent =
+            |last: &Asked| last.ended >= wanted || (last.answered && last.ended.elapsed() < apart);
+        if !asked.as_ref().is_some_and(recent) {
+            *asked = Some(self.ask(server).await);
+        }
+    }
+
+    /// The server says that its list has changed: asks it again soon, once for all that it says
+    /// until then.
+    pub async fn changed(&self, server: &Server) {
+        if self.changing.swap(true, Ordering::SeqCst) {
             return;
         }
-        match ask::tools(server).await {
-            Ok(tools) => {
-                *asked = Some(Instant::now());
-                self.learn(&server.settings.name, &tools);
-            }
+        tokio::time::sleep(SETTLED).await;
+        self.changing.store(false, Ordering::SeqCst);
+        let wanted = Instant::now();
+        let mut asked = self.asked.lock().await;
+        if !asked.is_some_and(|last| last.answered && last.began >= wanted) {
+            *asked = Some(self.ask(server).await);
+        }
+    }
+
+    async fn ask(&self, server: &Server) -> Asked {
+        let began = Instant::now();
+        let listed = ask::tools(server).await;
+        let answered = listed.is_ok();
+        match listed {
+            Ok(tools) => self.learn(&server.settings.name, &tools),
             Err(reason) => {
                 // A server that cannot be reached is asked again by the next call.
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,6 +131,7 @@ impl Offer {
                 tracing::warn!(server.name = %server.settings.name, error = %reason, "tools could not be listed");
             }
         }
+        Asked { began, ended: Instant::now(), answered }
     }
 
     /// Takes in definitions, as the server sent them.
