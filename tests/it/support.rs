@@ -37,7 +37,7 @@ fn events_pass_as_they_come() {
     let events = upstream.stream_on("tools/call");
     let gate = Gate::start(&Setup::to(&upstream));
     let mut connection = gate.connect();
-    connection.send(&post("/mcp/crm", &[], &call(7, "slow", "{}")));
+    connection.send(&post("/mcp/crm", &[], call(7, "slow", "{}")));
     let sender = events.next();
     assert_eq!(connection.head().status, 200);
     sender.data(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#);

@@ -300,7 +300,7 @@ impl Drop for Gate {
     fn drop(&mut self) {
         self.end();
         if std::thread::panicking() {
-            eprintln!("the gate's log:\n{}", self.log());
+            std::io::Write::write_all(&mut std::io::stderr(), self.log().as_bytes()).unwrap();
         }
     }
 }
