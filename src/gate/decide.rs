@@ -85,7 +85,9 @@ async fn check(
         Target::Tool(offered) => Some(offered),
     };
     if let Some(offered) = &offered {
-        accepted(snapshot, &arrival, offered)?;
+        if !is_accepted(snapshot, &arrival.server, offered) {
+            return Err(Refusal::ChangedTool { tool: arrival.tool.to_string() });
+        }
         let schemas = offered.definition.usable()?;
         let began = Instant::now();
         let given = std::mem::take(&mut arrival.arguments);
@@ -118,13 +120,8 @@ async fn check(
 
 /// Whether the definition is the accepted one. Where the operator keeps a lock file, it is law;
 /// elsewhere policy reads `input.tool.pin`.
-fn accepted(snapshot: &Snapshot, arrival: &Arrival, offered: &Offered) -> Result<(), Refusal> {
-    match &snapshot.pins {
-        Some(_) if pin(snapshot, &arrival.server, Some(offered)) == Pin::Changed => {
-            Err(Refusal::ChangedTool { tool: arrival.tool.to_string() })
-        }
-        _ => Ok(()),
-    }
+pub(super) fn is_accepted(snapshot: &Snapshot, server: &str, offered: &Offered) -> bool {
+    snapshot.pins.is_none() || pin(snapshot, server, Some(offered)) != Pin::Changed
 }
 
 fn pin(snapshot: &Snapshot, server: &str, offered: Option<&Offered>) -> Pin {
