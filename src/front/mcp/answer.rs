@@ -359,16 +359,15 @@ impl Inspector {
     }
 
     /// The last word where the server said none, if the client waits for one.
-    pub fn broken_off(&mut self) -> Option<Vec<u8>> {
+    pub fn broken_off(&mut self, refusal: &Refusal) -> Option<Vec<u8>> {
         if self.answered || self.asked.id.is_none() {
             return None;
         }
         self.answered = true;
-        let refusal = Refusal::OutcomeUnknown(self.server.settings.name.to_string());
         if let Some(mut in_flight) = self.in_flight.take() {
-            in_flight.refused(&refusal);
+            in_flight.refused(refusal);
         }
-        serde_json::to_vec(&refuse::message(&refusal, &self.asked)).ok()
+        serde_json::to_vec(&refuse::message(refusal, &self.asked)).ok()
     }
 }
 

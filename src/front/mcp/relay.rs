@@ -204,7 +204,9 @@ impl Stream {
             End::Closed | End::Draining => {}
         }
         self.last_word(matches!(end, End::Refused)).await;
-        if !matches!(end, End::Closed | End::Draining) && self.reader {
+        // A cut can overtake what was sent just before. So it is only for who still waits.
+        let waits = self.reader && !self.inspector.answered;
+        if !matches!(end, End::Closed | End::Draining) && waits {
             // Nobody is waiting who would mind.
             let _ = self.sender.send(Err(Cut)).await;
         }
@@ -224,7 +226,12 @@ impl Stream {
             }
             return;
         }
-        if let Some(message) = self.inspector.broken_off() {
+        let server = &self.inspector.server;
+        let refusal = match refused {
+            true => server.bad_answer("an event of it is longer than the limit"),
+            false => Refusal::OutcomeUnknown(server.settings.name.to_string()),
+        };
+        if let Some(message) = self.inspector.broken_off(&refusal) {
             let mut event = b"event: message\ndata: ".to_vec();
             event.extend_from_slice(&message);
             event.extend_from_slice(b"\n\n");
