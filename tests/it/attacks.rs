@@ -10,6 +10,8 @@ use countersign::json::{self, Digest, Value};
 use crate::support::{Gate, Response, Seen, Setup, Upstream, tool};
 
 mod a;
+mod g;
+mod h;
 
 /// Refused before it was a call.
 struct Refused<'a> {
