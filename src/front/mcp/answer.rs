@@ -143,7 +143,7 @@ impl Inspector {
         if method == "notifications/tools/list_changed" {
             let server = Arc::clone(&self.server);
             tokio::spawn(async move {
-                server.offer.refresh(&server, std::time::Duration::from_millis(200)).await;
+                server.offer.changed(&server).await;
             });
         }
         if method.starts_with("notifications/") { Passage::AsIs } else { Passage::Dropped }

@@ -4,6 +4,7 @@
 //! asks, since some servers offer more to a client that can do more.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ use crate::tools::{Catalogue, Definition, Limits};
 
 /// A call to a tool that is not known asks the server again, but not more often than this.
 const AGAIN: Duration = Duration::from_secs(5);
+/// A server that changes its list may do so in several steps.
+const SETTLE: Duration = Duration::from_millis(200);
 /// A server may offer this many; beyond it the rest is not known.
 const TOOLS: usize = 10_000;
 
@@ -29,6 +32,8 @@ pub struct Offer {
     tools: ArcSwap<Tools>,
     first: Mutex<HashMap<Arc<str>, Digest>>,
     asked: tokio::sync::Mutex<Asked>,
+    /// The server said that its list changed, and has not been asked since.
+    due: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -95,6 +100,22 @@ impl Offer {
         if lately || asked.failed.is_some_and(|at| at > came) {
             return;
         }
+        self.ask(server, &mut asked).await;
+    }
+
+    /// Asks the server, which has said that its list changed. What it says before the question
+    /// is put, that question answers too.
+    pub async fn changed(&self, server: &Server) {
+        if self.due.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        tokio::time::sleep(SETTLE).await;
+        let mut asked = self.asked.lock().await;
+        self.due.store(false, Ordering::Release);
+        self.ask(server, &mut asked).await;
+    }
+
+    async fn ask(&self, server: &Server, asked: &mut Asked) {
         let list = tokio::time::timeout(server.settings.timeout, ask::tools(server)).await;
         match list.unwrap_or_else(|_| Err("the list did not end in time".to_owned())) {
             Ok(tools) => {
