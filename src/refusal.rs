@@ -256,7 +256,10 @@ impl Refusal {
             Self::Json(fault) => fault.rpc_code(),
             Self::Batch | Self::Envelope(_) => -32600,
             Self::UnknownMethod => -32601,
-            Self::Parameters { .. } | Self::UnknownTool | Self::UnknownTask | Self::Arguments { .. } => -32602,
+            Self::Parameters { .. }
+            | Self::UnknownTool
+            | Self::UnknownTask
+            | Self::Arguments { .. } => -32602,
             Self::MissingCapability(_) => -32021,
             Self::HeaderMismatch { .. } => -32020,
             Self::Version { .. } => -32022,
