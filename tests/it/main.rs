@@ -12,3 +12,4 @@ mod cli;
 mod corpus;
 mod layers;
 mod readme;
+mod support;

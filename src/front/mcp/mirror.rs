@@ -213,7 +213,8 @@ pub fn decode(header: &str) -> Option<String> {
     }
 }
 
-fn encode(text: &str) -> String {
+/// Writes a text so that a header can hold it.
+pub fn encode(text: &str) -> String {
     let plain = !text.is_empty()
         && text.trim() == text
         && text.bytes().all(|b| b == b'\t' || (0x20..=0x7e).contains(&b))

@@ -28,8 +28,17 @@ type Tools = HashMap<Arc<str>, Offered>;
 pub struct Offer {
     tools: ArcSwap<Tools>,
     first: Mutex<HashMap<Arc<str>, Digest>>,
-    asked: tokio::sync::Mutex<Option<Instant>>,
+    asked: tokio::sync::Mutex<Asked>,
     state: Mutex<State>,
+}
+
+/// When the server was asked last.
+#[derive(Default)]
+struct Asked {
+    /// And answered.
+    answered: Option<Instant>,
+    /// And did not.
+    failed: Option<Instant>,
 }
 
 /// Whether the list has been read.
@@ -78,19 +87,23 @@ impl Offer {
     }
 
     /// Asks the server, unless somebody did within `apart`. One asks at a time; the others wait
-    /// for what it learns.
+    /// for what it learns, or for its failure.
     pub async fn refresh(&self, server: &Server, apart: Duration) {
+        let came = Instant::now();
         let mut asked = self.asked.lock().await;
-        if asked.is_some_and(|at| at.elapsed() < apart) {
+        let lately = asked.answered.is_some_and(|at| at.elapsed() < apart);
+        if lately || asked.failed.is_some_and(|at| at > came) {
             return;
         }
-        match ask::tools(server).await {
+        let list = tokio::time::timeout(server.settings.timeout, ask::tools(server)).await;
+        match list.unwrap_or_else(|_| Err("the list did not end in time".to_owned())) {
             Ok(tools) => {
-                *asked = Some(Instant::now());
+                asked.answered = Some(Instant::now());
                 self.learn(&server.settings.name, &tools);
             }
             Err(reason) => {
                 // A server that cannot be reached is asked again by the next call.
+                asked.failed = Some(Instant::now());
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
                 if !matches!(*state, State::Known(..)) {
                     *state = State::Failed(reason.clone());
