@@ -416,8 +416,9 @@ impl Drop for Record {
     fn drop(&mut self) {
         match self.stage {
             Stage::Closed => {}
-            // Its task was cancelled, or panicked, before anything was decided.
-            Stage::Open => self.refuse(&Refusal::Internal),
+            // Before anything was decided.
+            Stage::Open if std::thread::panicking() => self.refuse(&Refusal::Internal),
+            Stage::Open => self.refuse(&Refusal::Abandoned),
             Stage::Intended => {
                 self.failed_as("not_sent");
                 self.close(Ending::Cancelled, "not_sent", None);

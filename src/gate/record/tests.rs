@@ -50,3 +50,18 @@ async fn a_call_that_is_given_up_while_the_disk_works_is_on_record_once() {
     let wanted = [("intent", "allowed"), ("outcome", "not_sent")];
     assert_eq!(entries(state.path()), wanted.map(|(kind, code)| (kind.into(), code.into())));
 }
+
+#[test]
+fn a_hang_up_before_the_decision_is_no_fault_of_ours_and_a_panic_is() {
+    for (panics, code) in [(false, "cancelled"), (true, "internal")] {
+        let state = tempfile::tempdir().unwrap();
+        let ledger = ledger(state.path());
+        let open = record(&ledger);
+        let ended = std::thread::spawn(move || {
+            let _open = open;
+            assert!(!panics);
+        });
+        assert_eq!(ended.join().is_err(), panics);
+        assert_eq!(entries(state.path()), [("intent".to_owned(), code.to_owned())]);
+    }
+}
