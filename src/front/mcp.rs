@@ -135,7 +135,12 @@ impl Front {
             metrics,
             servers: servers.into_iter().map(|s| (Arc::clone(&s.settings.name), s)).collect(),
             identities,
-            sessions: Owned::new("session", Refusal::Unknown("session"), limits.sessions, limits.session_idle),
+            sessions: Owned::new(
+                "session",
+                Refusal::Unknown("session"),
+                limits.sessions,
+                limits.session_idle,
+            ),
             tasks: Owned::new("task", Refusal::UnknownTask, limits.sessions, limits.session_idle),
             seal,
             answer_limits: json::Limits { bytes: result_bytes, depth: 128, values: 1_000_000 },

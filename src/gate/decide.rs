@@ -47,7 +47,7 @@ pub(super) async fn decide(
     record.judged(&judged);
     match judged.outcome {
         Ok((call, definition)) => {
-            record.intend(snapshot).await?;
+            record.intend(snapshot.sync).await?;
             Ok(Permit::new(call, definition, record))
         }
         Err(refusal) => {

@@ -477,9 +477,9 @@ fn spoken(row: &Row, message: &Message) -> Result<(), Refusal> {
         Spoken::Ever => Ok(()),
         Spoken::WithSessions => Err(Refusal::UnknownMethod),
         Spoken::WithTasks => {
-            let declared = message
-                .meta()
-                .and_then(|meta| meta.get(mirror::META_CAPABILITIES)?.get("extensions")?.get(TASKS));
+            let declared = message.meta().and_then(|meta| {
+                meta.get(mirror::META_CAPABILITIES)?.get("extensions")?.get(TASKS)
+            });
             declared.map(|_| ()).ok_or(Refusal::MissingCapability(TASKS))
         }
     }
