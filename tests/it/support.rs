@@ -11,7 +11,7 @@ mod upstream;
 
 pub(crate) use client::{Connection, Response, call, post, rpc};
 pub(crate) use gate::{Gate, Setup};
-pub(crate) use upstream::{Events, Reply, Seen, Upstream, tool};
+pub(crate) use upstream::{Events, Reply, Seen, Sender, Upstream, tool};
 
 #[test]
 fn an_allowed_call_goes_up_once_and_is_on_record() {
@@ -37,7 +37,7 @@ fn events_pass_as_they_come() {
     let events = upstream.stream_on("tools/call");
     let gate = Gate::start(&Setup::to(&upstream));
     let mut connection = gate.connect();
-    connection.send(&post("/mcp/crm", &[], &call(7, "slow", "{}")));
+    connection.send(&post("/mcp/crm", &[], call(7, "slow", "{}")));
     let sender = events.next();
     assert_eq!(connection.head().status, 200);
     sender.data(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#);

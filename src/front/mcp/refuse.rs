@@ -89,7 +89,9 @@ fn status(refusal: &Refusal, asked: &Asked) -> StatusCode {
     match refusal {
         _ if asked.tool && asked.id.is_some() && refusal.is_about_the_tool() => StatusCode::OK,
         // Before 2026-07-28 a 404 means that the session is gone, so the client would start anew.
-        Refusal::UnknownMethod if !asked.stateless => StatusCode::OK,
+        Refusal::UnknownMethod if !asked.stateless && asked.id.is_some() => StatusCode::OK,
+        // A notification has no answer: only the status says that it was not taken.
+        Refusal::UnknownMethod if !asked.stateless => StatusCode::BAD_REQUEST,
         Refusal::Unreachable(_) | Refusal::OutcomeUnknown(_) | Refusal::Answer { .. }
             if asked.id.is_some() =>
         {

@@ -184,7 +184,7 @@ fn j01_a_call_that_may_have_run_is_unknown_and_never_sent_twice() {
                     .unwrap();
             },
             "invalid_answer",
-            "unknown",
+            "refused_answer",
         ),
         (
             "closes the stream before the answer",
