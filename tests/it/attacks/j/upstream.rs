@@ -293,13 +293,13 @@ fn j01_a_server_that_does_not_list_holds_nobody_up() {
     let setup = Setup::at(&format!("http://{address}/mcp")).server("timeout: 1s").not_ready();
     let gate = Gate::start(&setup);
     std::thread::scope(|scope| {
-        for _ in 0..16 {
+        for _ in 0..48 {
             scope.spawn(|| {
                 assert_eq!(gate.post(&call(1, "echo", "{}")).code(), "unknown_tool");
             });
         }
     });
-    gate.decisions(16);
+    gate.decisions(48);
     assert_eq!(gate.stop(), 0);
 }
 
