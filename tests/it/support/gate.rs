@@ -122,7 +122,9 @@ impl Setup {
              policies: [./policies]\ntools: [./tools]\nagents:\n{}servers:\n  crm: {{mcp: \"{}\"{}}}\n{}",
             self.agents, self.upstream, self.server, self.top
         );
-        fs::write(directory.join("countersign.yaml"), config).unwrap();
+        // An unoptimised gate on a busy machine is not what a test about something else is about.
+        let patient = if self.top.contains("policy:") { "" } else { "policy: {deadline: 5s}\n" };
+        fs::write(directory.join("countersign.yaml"), config + patient).unwrap();
     }
 }
 
