@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{self, ExpectedCall, Inspector};
 use super::message::{Kind, Message};
@@ -22,6 +22,7 @@ use super::upstream::Server;
 use super::{Context, Front, mirror, relay};
 use crate::call::{Agent, Call, Claimed, Door};
 use crate::front::body::Body;
+use crate::front::outlive::Outliving;
 use crate::gate::forward::Carrier;
 use crate::gate::{Arrival, Offered, Target};
 use crate::json::{self, Fault, FaultKind, Map, Value};
@@ -89,12 +90,12 @@ impl Front {
                 context.asked.decision = Some(id);
                 let front = Arc::clone(self);
                 let stateless = context.asked.stateless;
-                detached(stateless, async move { front.call(arrival, id, slot).await }).await
+                done(stateless, front.call(arrival, id, slot)).await
             }
             _ => {
                 let front = Arc::clone(self);
                 let stateless = context.asked.stateless;
-                detached(stateless, async move { front.pass(incoming, slot).await }).await
+                done(stateless, front.pass(incoming, slot)).await
             }
         }
     }
@@ -445,29 +446,13 @@ impl Carrier for Post<'_> {
     }
 }
 
-/// Runs in a task of its own, so that a client's hang-up skips no record. In the stateless
-/// revisions the hang-up is a cancel, which ends the work wherever it is.
-async fn detached<F>(stateless: bool, work: F) -> Result<Response<Body>, Refusal>
+/// Does the work to its end, also when the client hangs up. In the stateless revisions a hang-up
+/// is a cancel, which ends the work wherever it is.
+async fn done<F>(stateless: bool, work: F) -> Result<Response<Body>, Refusal>
 where
     F: Future<Output = Result<Response<Body>, Refusal>> + Send + 'static,
 {
-    let (waiting, gone) = oneshot::channel::<()>();
-    let task = tokio::spawn(async move {
-        if !stateless {
-            return work.await;
-        }
-        tokio::select! {
-            done = work => done,
-            // Nothing is ever sent: it ends when the client's request is dropped.
-            _ = gone => Err(Refusal::Internal),
-        }
-    });
-    let done = task.await;
-    drop(waiting);
-    done.unwrap_or_else(|error| {
-        tracing::error!(%error, "a call's task failed");
-        Err(Refusal::Internal)
-    })
+    Outliving::new(work, stateless).await.unwrap_or(Err(Refusal::Internal))
 }
 
 /// Whether the stateless revisions have the method, for this client.
