@@ -1,14 +1,22 @@
 # What does the call cost, and is there enough left?
 package countersign.budget
 
-# Tools that move money, and the budget each draws on.
-draws_on := {"demo": {"refund": "usd-per-day", "wire_transfer": "usd-per-day"}}
+# Tools that move money, and the budget that they draw on.
+budget := "usd-per-day" if {
+	input.call.server == "demo"
+	input.call.tool in {"refund", "wire_transfer"}
+}
 
-budget := draws_on[input.call.server][input.call.tool]
+valid_amount if decimal(input.call.arguments.amount)
 
-valid_amount if {
-	is_string(input.call.arguments.amount)
-	regex.match(`^[0-9]{1,12}(\.[0-9]{1,2})?$`, input.call.arguments.amount)
+# No regular expression: this is asked in each decision on money.
+decimal(text) if {
+	is_string(text)
+	trim(text, "0123456789.") == ""
+	count(split(text, ".")) <= 2
+	not startswith(text, ".")
+	not endswith(text, ".")
+	text != ""
 }
 
 # Only budgets that the operator has set up are charged.
@@ -29,6 +37,7 @@ deny contains {
 	"code": "budget_exhausted",
 	"message": "the budget for this does not have that much left",
 } if {
+	remaining := input.budgets[budget].remaining
 	valid_amount
-	to_number(input.call.arguments.amount) > to_number(input.budgets[budget].remaining)
+	to_number(input.call.arguments.amount) > to_number(remaining)
 }

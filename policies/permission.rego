@@ -1,27 +1,23 @@
 # Who may call what? `allow` has to be true; any `deny` outweighs it.
 package countersign.permission
 
-import data.countersign_config as config
-
-default allow := false
-
 allow if granted
 
 # Whether the agent sees the tool in lists: whatever it may ever call.
 visible if granted
 
-granted if config.access.agents[input.agent.id][input.call.server][input.call.tool]
+granted if granting(data.countersign_config.access.agents[input.agent.id])
 
-granted if config.access.agents[input.agent.id][input.call.server]["*"]
-
-granted if {
+else if {
+	groups := data.countersign_config.access.groups
 	some group in input.agent.groups
-	config.access.groups[group][input.call.server][input.call.tool]
+	granting(groups[group])
 }
 
-granted if {
-	some group in input.agent.groups
-	config.access.groups[group][input.call.server]["*"]
+granting(servers) if {
+	tools := servers[input.call.server]
+	some name in [input.call.tool, "*"]
+	tools[name]
 }
 
 deny contains {
@@ -44,5 +40,5 @@ deny contains {
 internal(address) if {
 	is_string(address)
 	[_, domain] := split(address, "@")
-	config.mail_domains[lower(domain)]
+	data.countersign_config.mail_domains[lower(domain)]
 }

@@ -12,6 +12,7 @@ use crate::config::{Mode, Sync};
 use crate::json::{Digest, Value};
 use crate::metrics::Metrics;
 use crate::refusal::{Reason, Refusal};
+use crate::telemetry::CallSpan;
 use crate::tools::{Classifier, Definition, Pins};
 use crate::trail::Trail;
 
@@ -87,8 +88,10 @@ pub struct Arrival {
     pub claimed: Claimed,
     /// The transport's session.
     pub session: Option<Arc<str>>,
-    /// The trace it belongs to.
+    /// The id of the trace it belongs to.
     pub trace: Option<String>,
+    /// Its span; the record says in it what became of the call.
+    pub span: CallSpan,
     /// When it had been read.
     pub received_at: SystemTime,
 }

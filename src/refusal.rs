@@ -87,7 +87,13 @@ pub enum Refusal {
     /// Identity cannot be checked now.
     #[error("identity cannot be checked now; try again later")]
     IdentityUnavailable,
-    /// A session, stream or task that does not exist, or is another agent's.
+    /// The client did not declare what the method needs.
+    #[error("this method needs the client capability `{0}`, which was not declared")]
+    MissingCapability(&'static str),
+    /// A task that does not exist, or is another agent's.
+    #[error("no such task")]
+    UnknownTask,
+    /// A session or state that does not exist, or is another agent's.
     #[error("no such {0}; start a new one")]
     Unknown(&'static str),
 
@@ -190,7 +196,8 @@ impl Refusal {
             Self::Origin => "origin_not_allowed",
             Self::Unauthenticated(_) => "unauthenticated",
             Self::IdentityUnavailable => "identity_unavailable",
-            Self::Unknown(_) => "unknown_handle",
+            Self::MissingCapability(_) => "missing_capability",
+            Self::Unknown(_) | Self::UnknownTask => "unknown_handle",
             Self::UnknownTool => "unknown_tool",
             Self::UnusableTool { .. } => "unusable_tool",
             Self::ChangedTool { .. } => "changed_tool",
@@ -216,6 +223,7 @@ impl Refusal {
             | Self::Envelope(_)
             | Self::HeaderMismatch { .. }
             | Self::Version { .. }
+            | Self::MissingCapability(_)
             | Self::Parameters { .. } => StatusCode::BAD_REQUEST,
             Self::UnknownMethod | Self::NotFound | Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -228,6 +236,7 @@ impl Refusal {
             | Self::Draining
             | Self::RecordFailed => StatusCode::SERVICE_UNAVAILABLE,
             Self::UnknownTool
+            | Self::UnknownTask
             | Self::UnusableTool { .. }
             | Self::ChangedTool { .. }
             | Self::Arguments { .. }
@@ -247,7 +256,11 @@ impl Refusal {
             Self::Json(fault) => fault.rpc_code(),
             Self::Batch | Self::Envelope(_) => -32600,
             Self::UnknownMethod => -32601,
-            Self::Parameters { .. } | Self::UnknownTool | Self::Arguments { .. } => -32602,
+            Self::Parameters { .. }
+            | Self::UnknownTool
+            | Self::UnknownTask
+            | Self::Arguments { .. } => -32602,
+            Self::MissingCapability(_) => -32021,
             Self::HeaderMismatch { .. } => -32020,
             Self::Version { .. } => -32022,
             Self::Internal => -32603,

@@ -95,6 +95,11 @@ impl Drop for Guard {
 pub fn init(settings: &Settings) -> Result<Guard, Fault> {
     let (subscriber, guard) = assemble(settings, std::io::stderr)?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| Fault::Twice)?;
+    // A panic's message may quote the value that caused it: the place is told, and no more.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(%place, "a thread panicked; the fault is ours");
+    }));
     Ok(guard)
 }
 

@@ -6,6 +6,8 @@
 //!
 //! `bench-upstream ADDRESS`
 
+#![allow(clippy::indexing_slicing, reason = "a benchmark's part: a panic stops the benchmark")]
+
 use std::{convert::Infallible, io::Error, net::SocketAddr};
 
 use bytes::Bytes;

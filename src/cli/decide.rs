@@ -18,6 +18,7 @@ use crate::call::{Agent, Claimed, Door};
 use crate::config::Config;
 use crate::gate::{self, Arrival, Offered, Target};
 use crate::json::{self, Limits, Map, Value};
+use crate::telemetry::CallSpan;
 use crate::tools::Catalogue;
 
 /// Say what the gate would do with one call, and which rule decides
@@ -132,6 +133,7 @@ fn arrival(config: &Config, bytes: &[u8]) -> Result<Arrival, Failure> {
         claimed: asked.claimed,
         session: None,
         trace: None,
+        span: CallSpan::default(),
         received_at: SystemTime::now(),
     })
 }

@@ -77,7 +77,7 @@ fn config_text(arguments: &Arguments, sample: SocketAddr) -> String {
 fn hints(agents: SocketAddr, operators: SocketAddr, directory: &Path) -> String {
     let call = |tool: &str, arguments: &str| {
         format!(
-            "curl -s http://{agents}/mcp/demo -H 'content-type: application/json' \\\n     \
+            "curl -sw '\\n' http://{agents}/mcp/demo -H 'content-type: application/json' \\\n     \
              -H 'accept: application/json, text/event-stream' \\\n     \
              -d '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":\
              {{\"name\":\"{tool}\",\"arguments\":{arguments}}}}}'"
@@ -87,15 +87,18 @@ fn hints(agents: SocketAddr, operators: SocketAddr, directory: &Path) -> String 
     let refused =
         call("send_email", r#"{"to":"eve@evil.example","subject":"hi","body":"all of it"}"#);
     let held = call("refund", r#"{"payment_id":"pay_5001","amount":"250.00","reason":"damaged"}"#);
+    // Whoever came by `cargo run` has it on no path.
+    let program = std::env::args_os().next().unwrap_or_else(|| "countersign".into());
     format!(
         "The gate listens for agents on http://{agents}/mcp/demo and for operators on http://{operators}.\n\
          Its policies are in {}; change one and it is loaded at once.\n\n\
          Allowed:\n  {allowed}\n\n\
          Refused, by a rule:\n  {refused}\n\n\
          Held, for a person to sign:\n  {held}\n\n\
-         What happened:\n  countersign audit tail --state {}\n\n\
+         What happened:\n  {} audit tail --state {}\n\n\
          Ctrl-C ends it.\n",
         directory.join("policies").display(),
+        program.display(),
         directory.join("state").display(),
     )
 }

@@ -1,6 +1,7 @@
 //! Stand guard until told to stop.
 
 use std::future::Future;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::runtime::Runtime;
@@ -30,12 +31,19 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let config = Config::load(&arguments.config.path)?;
     let _telemetry = telemetry::init(&telemetry_settings(&config))
         .map_err(|fault| Failure::Message(fault.to_string()))?;
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
         let app = App::bind(config, VERSION).await.map_err(failure)?;
         app.serve(told_to_stop()?).await;
         Ok(Exit::Done)
-    })
+    });
+    // A thread may be stuck where nobody can reach it, such as in the system's resolver.
+    runtime.shutdown_timeout(LAST_WAIT);
+    done
 }
+
+/// How long threads may take to end, once all else has.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// What this binary is.
 pub(super) const VERSION: Version = Version { release: env!("CARGO_PKG_VERSION"), commit: COMMIT };

@@ -43,7 +43,7 @@ pub struct Server {
     pub credential: Option<Credential>,
     /// Whom to trust there, and what to show.
     pub tls: ServerTls,
-    /// How long it may take to begin its answer.
+    /// How long it may take to begin its answer, and again to end one that is no stream.
     pub timeout: Duration,
     /// How long a stream of it may be silent; for ever if `None`.
     pub idle: Option<Duration>,

@@ -14,9 +14,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::ServerConfig;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::mcp::{Front, Peer};
@@ -24,6 +25,8 @@ use crate::tls::PeerCertificate;
 
 /// A pause after a failed accept, lest a full descriptor table become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often a silent peer is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 /// HTTP/2 streams of one connection.
 const STREAMS: u32 = 256;
 /// Streams that a client may open and reset before the connection is closed (CVE-2023-44487).
@@ -38,9 +41,9 @@ pub struct Limits {
     pub head_bytes: usize,
     /// Header lines of a request.
     pub headers: usize,
-    /// A request's head, or a TLS handshake, has to be there within this.
+    /// A connection's first request, or its TLS handshake, has to be there within this.
     pub head_timeout: Duration,
-    /// A connection may wait this long between requests.
+    /// A connection may wait this long between requests, and for a peer that reads nothing.
     pub idle: Duration,
 }
 
@@ -82,12 +85,18 @@ impl Listener {
                 continue;
             };
             let loopback = address.ip().to_canonical().is_loopback();
-            let (listener, watcher) = (Arc::clone(&self), graceful.watcher());
-            tokio::spawn(async move { listener.greet(stream, loopback, watcher, place).await });
+            let (listener, stop) = (Arc::clone(&self), stop.clone());
+            let watcher = graceful.watcher();
+            tokio::spawn(async move {
+                listener.greet(stream, loopback, stop, watcher, place).await;
+            });
         }
         drop(socket);
-        if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
-            tracing::warn!("connections were cut off at shutdown: not all was finished in time");
+        let finished = async { tokio::join!(graceful.shutdown(), self.front.finished()) };
+        if tokio::time::timeout(drain, finished).await.is_err() {
+            tracing::warn!(
+                "connections or calls were cut off at shutdown: not all was finished in time"
+            );
         }
     }
 
@@ -95,17 +104,22 @@ impl Listener {
         self: Arc<Self>,
         stream: TcpStream,
         loopback: bool,
+        mut stop: watch::Receiver<bool>,
         watcher: Watcher,
         place: OwnedSemaphorePermit,
     ) {
-        // A latency knob: what it fails on is a connection that is gone already.
-        let _ = stream.set_nodelay(true);
+        tune(&stream, self.limits.idle);
         let Some(config) = &self.tls else {
             let peer = Peer { certificate: None, loopback };
             return self.converse(TokioIo::new(stream), peer, watcher, place).await;
         };
         let handshake = TlsAcceptor::from(Arc::clone(config)).accept(stream);
-        match tokio::time::timeout(self.limits.head_timeout, handshake).await {
+        let handshake = tokio::select! {
+            // Nobody waits at shutdown for who has not even begun.
+            _ = stop.wait_for(|stop| *stop) => return,
+            done = tokio::time::timeout(self.limits.head_timeout, handshake) => done,
+        };
+        match handshake {
             Ok(Ok(stream)) => {
                 let certificate = PeerCertificate::of(stream.get_ref().1);
                 let peer = Peer { certificate, loopback };
@@ -128,7 +142,10 @@ impl Listener {
         let limits = self.limits;
         let front = Arc::clone(&self.front);
         let peer = Arc::new(peer);
+        let asked = Arc::new(Notify::new());
+        let first = Arc::clone(&asked);
         let service = service_fn(move |request: Request<Incoming>| {
+            first.notify_one();
             let (front, peer) = (Arc::clone(&front), Arc::clone(&peer));
             async move { Ok::<_, Infallible>(front.serve(request, &peer).await) }
         });
@@ -149,8 +166,34 @@ impl Listener {
             .keep_alive_interval(limits.idle)
             .keep_alive_timeout(limits.head_timeout);
         let connection = builder.serve_connection(stream, service).into_owned();
-        if let Err(error) = watcher.watch(connection).await {
-            tracing::debug!(error = %error, "a connection ended early");
+        // hyper's own timers begin once it knows which HTTP is spoken, which may be never.
+        let silent = async {
+            if tokio::time::timeout(limits.head_timeout, asked.notified()).await.is_ok() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            ended = watcher.watch(connection) => {
+                if let Err(error) = ended {
+                    tracing::debug!(error = %error, "a connection ended early");
+                }
+            }
+            () = silent => tracing::debug!("a connection asked nothing in time"),
         }
+    }
+}
+
+/// Lets the kernel end what nobody else would notice: a peer that vanished without a word, or one
+/// that asks for answers and never reads them.
+fn tune(stream: &TcpStream, patience: Duration) {
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    let tuned = stream
+        .set_nodelay(true)
+        .and_then(|()| socket.set_tcp_keepalive(&keepalive))
+        .and_then(|()| socket.set_tcp_user_timeout(Some(patience)));
+    if let Err(error) = tuned {
+        // What it fails on is a connection that is gone already.
+        tracing::debug!(%error, "a connection could not be tuned");
     }
 }

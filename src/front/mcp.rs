@@ -135,8 +135,13 @@ impl Front {
             metrics,
             servers: servers.into_iter().map(|s| (Arc::clone(&s.settings.name), s)).collect(),
             identities,
-            sessions: Owned::new("session", limits.sessions, limits.session_idle),
-            tasks: Owned::new("task", limits.sessions, limits.session_idle),
+            sessions: Owned::new(
+                "session",
+                Refusal::Unknown("session"),
+                limits.sessions,
+                limits.session_idle,
+            ),
+            tasks: Owned::new("task", Refusal::UnknownTask, limits.sessions, limits.session_idle),
             seal,
             answer_limits: json::Limits { bytes: result_bytes, depth: 128, values: 1_000_000 },
             draining,
@@ -145,6 +150,13 @@ impl Front {
             limits,
             names,
         }
+    }
+
+    /// Waits until no message is on its way, also for clients that have hung up.
+    pub async fn finished(&self) {
+        let all = u32::try_from(self.limits.calls).unwrap_or(u32::MAX);
+        // Never closed; and if it were, nothing would be on its way.
+        let _ = self.calls.acquire_many(all).await;
     }
 
     /// Answers one request, whatever it is.

@@ -108,9 +108,10 @@ async fn check(
     let about = About { class, definition, pin };
     let facts = sessions::facts(&session, &call, snapshot.policies.reads(&["session", "recent"]));
     let began = Instant::now();
-    let verdict = ask(snapshot, &mut call, &about, facts).await;
+    let verdict = only_what_we_do(ask(snapshot, &mut call, &about, facts).await);
     judged.steps[1].1 = began.elapsed();
-    judged.tier = verdict.tier.unwrap_or(class.tier);
+    // Policy may raise what the operator's tool file says.
+    judged.tier = verdict.tier.map_or(class.tier, |tier| tier.max(class.tier));
     let ruled = rule(snapshot, judged.verdict.insert(verdict), seen);
     let effect = ruled.as_ref().err().map_or(Effect::Allow, Refusal::effect);
     sessions::note(&session, &call, effect);
@@ -246,6 +247,17 @@ pub(super) async fn visible(
     });
     input.insert("call".to_owned(), call);
     snapshot.policies.visible(&Value::Object(input)).await
+}
+
+/// What policy asks for and this release does not do is not quietly left undone.
+fn only_what_we_do(mut verdict: Verdict) -> Verdict {
+    let redacts = !verdict.redact.arguments.is_empty() || !verdict.redact.result.is_empty();
+    if !verdict.failed && (redacts || !verdict.charges.is_empty()) {
+        let what = if redacts { "`redact`" } else { "`charge` on a budget that is not configured" };
+        verdict.failed = true;
+        verdict.failure = Some(format!("policy asks for {what}, which this release does not do"));
+    }
+    verdict
 }
 
 /// Turns a verdict into yes or no, by mode; a yes may come with the refusal that it would have

@@ -10,6 +10,7 @@ use super::schema;
 use crate::call::Call;
 use crate::json::Value;
 use crate::refusal::Refusal;
+use crate::telemetry::CallSpan;
 use crate::tools::Definition;
 use std::sync::Arc;
 
@@ -25,9 +26,18 @@ pub trait Carrier: Send {
     /// What comes back at once: an answer's head, or the head of a stream.
     type Answer: Send;
 
-    /// Sends it. `Err` only where the call certainly did not take effect, or its effect is
+    /// Opens the span of sending it, as a child of the call's; none where nothing is sent.
+    fn span(&self, _call: &CallSpan) -> CallSpan {
+        CallSpan::default()
+    }
+
+    /// Sends it, and says upstream that it is within `span`. `Err` only where the call certainly did not take effect, or its effect is
     /// unknown; the refusal says which.
-    fn carry(self, call: Call) -> impl Future<Output = Result<Self::Answer, Refusal>> + Send;
+    fn carry(
+        self,
+        call: Call,
+        span: &CallSpan,
+    ) -> impl Future<Output = Result<Self::Answer, Refusal>> + Send;
 }
 
 impl Permit {
@@ -45,8 +55,9 @@ impl Permit {
         carrier: C,
     ) -> Result<(C::Answer, InFlight), Refusal> {
         let Self { call, definition, mut record } = self;
-        record.sent();
-        match carrier.carry(call).await {
+        let span = carrier.span(record.span());
+        record.sent(span.clone());
+        match carrier.carry(call, &span).await {
             Ok(answer) => Ok((answer, InFlight { definition, record: Some(record) })),
             Err(refusal) => {
                 record.failed(&refusal);
@@ -96,10 +107,10 @@ impl InFlight {
         checked
     }
 
-    /// Closes the record: the server answered with an error.
-    pub fn errored(&mut self, bytes: u64) {
+    /// Closes the record: the server answered with an error, a JSON-RPC one where it has a code.
+    pub fn errored(&mut self, code: Option<i64>, bytes: u64) {
         if let Some(mut record) = self.record.take() {
-            record.answered(true, bytes);
+            record.errored(code, bytes);
         }
     }
 

@@ -78,7 +78,12 @@ impl Package {
     }
 
     /// A rule that nobody would ask for must not look as if it counted.
-    fn misplaced(self, rule: &str) -> String {
+    fn misplaced(self, rule: &str, is_function: bool) -> String {
+        if is_function {
+            return format!(
+                "the gate asks for `{rule}` as a rule; a function would never be called"
+            );
+        }
         let homes: Vec<_> =
             Self::ALL.iter().filter(|p| p.rules().contains(&rule)).map(|p| p.name()).collect();
         format!(
@@ -176,13 +181,9 @@ impl Policies {
                 memory: (!known.changes && settings.remembered > 0).then(|| memory(settings)),
             })
             .collect();
-        let workers = Workers::start(
-            loaded.program,
-            settings.workers,
-            settings.stack_bytes,
-            settings.deadline,
-        )
-        .map_err(|error| vec![Problem::whole("", format!("no thread to evaluate on: {error}"))])?;
+        let workers = Workers::start(loaded.program, settings).map_err(|error| {
+            vec![Problem::whole("", format!("no thread to evaluate on: {error}"))]
+        })?;
         let digest = source::digest(sources);
         Ok(Self { digest, entries, workers, deadline: settings.deadline })
     }

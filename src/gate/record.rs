@@ -15,6 +15,7 @@ use crate::config::Mode;
 use crate::json::Digest;
 use crate::metrics::{Metrics, NearMiss, Step, UNKNOWN_TOOL};
 use crate::refusal::{Reason, Refusal};
+use crate::telemetry::CallSpan;
 use crate::trail::{
     At, Body, Durability, Ending, Intent, Outcome, Position, Said, Trail, V1, Would,
 };
@@ -75,6 +76,8 @@ pub struct Record {
     found: Found,
     tier: Tier,
     effect: Effect,
+    span: CallSpan,
+    upstream: CallSpan,
     began: Instant,
     sent_at: Option<Instant>,
     gate: Duration,
@@ -99,10 +102,10 @@ impl Record {
             environment: Arc::clone(&snapshot.environment),
             mode: snapshot.mode,
         };
-        Self::of(ledger, facts)
+        Self::of(ledger, facts, arrival.span.clone())
     }
 
-    fn of(ledger: Arc<Ledger>, facts: Facts) -> Self {
+    fn of(ledger: Arc<Ledger>, facts: Facts, span: CallSpan) -> Self {
         Self {
             ledger,
             stage: Stage::Open,
@@ -110,6 +113,8 @@ impl Record {
             found: Found::default(),
             tier: Tier::High,
             effect: Effect::Deny,
+            span,
+            upstream: CallSpan::default(),
             began: Instant::now(),
             sent_at: None,
             gate: Duration::ZERO,
@@ -139,8 +144,13 @@ impl Record {
             environment: Arc::clone(&snapshot.environment),
             mode: snapshot.mode,
         };
-        Self::of(Arc::clone(ledger), facts).refuse(refusal);
+        Self::of(Arc::clone(ledger), facts, CallSpan::default()).refuse(refusal);
         id
+    }
+
+    /// The call's span.
+    pub(super) const fn span(&self) -> &CallSpan {
+        &self.span
     }
 
     /// The id of the call and its decision.
@@ -222,10 +232,13 @@ impl Record {
             tracing::error!(call.id = %self.facts.id, %error, "the record cannot be written, so the call is refused");
             self.stage = Stage::Closed;
             self.ledger.metrics.refused(&self.facts.server, Refusal::RecordFailed.code());
+            self.span.decided(self.tier, Effect::Deny);
+            self.span.refused(Refusal::RecordFailed.code());
             self.count(Effect::Deny, began.elapsed());
             return Err(Refusal::RecordFailed);
         }
         self.stage = Stage::Intended;
+        self.span.decided(self.tier, Effect::Allow);
         self.gate = self.began.elapsed();
         Ok(())
     }
@@ -282,19 +295,42 @@ impl Record {
         self.stage = Stage::Closed;
         self.gate = self.began.elapsed();
         self.ledger.metrics.refused(&self.facts.server, refusal.code());
+        self.span.decided(self.tier, effect);
+        self.span.refused(refusal.code());
         self.count(effect, self.gate);
         self.log(refusal.code(), refusal.rule().unwrap_or(""));
     }
 
-    pub(super) fn sent(&mut self) {
+    /// It goes to its server, within this span.
+    pub(super) fn sent(&mut self, upstream: CallSpan) {
         self.stage = Stage::Sent;
+        self.upstream = upstream;
         self.sent_at = Some(Instant::now());
     }
 
     /// The server answered.
     pub(super) fn answered(&mut self, is_error: bool, bytes: u64) {
         let ending = if is_error { Ending::ToolError } else { Ending::Answered };
+        if is_error {
+            self.failed_as("tool_error");
+        }
         self.close(ending, "answered", Some(bytes));
+    }
+
+    /// The server answered with an error of the protocol, or of HTTP.
+    pub(super) fn errored(&mut self, code: Option<i64>, bytes: u64) {
+        for span in [&self.span, &self.upstream] {
+            match code {
+                Some(code) => span.rpc_failed(code),
+                None => span.failed("error_status"),
+            }
+        }
+        self.close(Ending::ToolError, "answered", Some(bytes));
+    }
+
+    fn failed_as(&self, error_type: &'static str) {
+        self.span.failed(error_type);
+        self.upstream.failed(error_type);
     }
 
     /// Nothing was sent, or what came back is not passed on, or nobody knows.
@@ -305,10 +341,13 @@ impl Record {
             _ => Ending::Failed,
         };
         self.ledger.metrics.refused(&self.facts.server, refusal.code());
+        self.upstream.failed(refusal.code());
+        self.span.refused(refusal.code());
         self.close(ending, refusal.code(), None);
     }
 
     pub(super) fn cancelled(&mut self) {
+        self.failed_as("cancelled");
         self.close(Ending::Cancelled, "cancelled", None);
     }
 
@@ -364,6 +403,7 @@ impl Record {
             rule = rule,
             gate_us = micros(self.gate),
             duration_us = duration_us,
+            trace_id = facts.trace.as_deref(),
             "decided one call"
         );
     }
@@ -375,8 +415,14 @@ impl Drop for Record {
             Stage::Closed => {}
             // Its task was cancelled, or panicked, before anything was decided.
             Stage::Open => self.refuse(&Refusal::Internal),
-            Stage::Intended => self.close(Ending::Cancelled, "not_sent", None),
-            Stage::Sent => self.close(Ending::Unknown, "outcome_unknown", None),
+            Stage::Intended => {
+                self.failed_as("not_sent");
+                self.close(Ending::Cancelled, "not_sent", None);
+            }
+            Stage::Sent => {
+                self.failed_as("outcome_unknown");
+                self.close(Ending::Unknown, "outcome_unknown", None);
+            }
         }
     }
 }

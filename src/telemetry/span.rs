@@ -9,7 +9,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{SPANS, TraceContext};
 use crate::call::{Effect, Tier};
-use crate::json::Value;
+use crate::json::{Digest, Value};
 
 /// Bytes of a name or an id that go into a span; the rest is cut off.
 const TEXT_BYTES: usize = 128;
@@ -27,15 +27,23 @@ pub struct Subject<'a> {
     pub agent: &'a str,
     /// The request's JSON-RPC id.
     pub request_id: Option<&'a Value>,
-    /// The MCP session, in the revisions that have one.
+    /// The MCP session, in the revisions that have one; a span names it by its digest, as the
+    /// record does, since the id itself is a key to the server.
     pub session: Option<&'a str>,
     /// The MCP revision in use.
     pub protocol_version: Option<&'a str>,
 }
 
-/// The span of one call. All methods do nothing, at no cost, where spans go nowhere.
+/// The span of one call, or of sending it. All methods do nothing, at no cost, where spans go
+/// nowhere; so does the default.
 #[derive(Debug, Clone)]
 pub struct CallSpan(Span);
+
+impl Default for CallSpan {
+    fn default() -> Self {
+        Self(Span::none())
+    }
+}
 
 impl CallSpan {
     /// Opens the span of a call that came in, as a child of the caller's span.
@@ -48,7 +56,7 @@ impl CallSpan {
             otel.kind = "server",
             otel.status_code = field::Empty,
             mcp.method.name = subject.method,
-            mcp.session.id = subject.session.map(cut),
+            mcp.session.id = subject.session.map(digest),
             mcp.protocol.version = subject.protocol_version.map(cut),
             gen_ai.operation.name = subject.tool.map(|_| "execute_tool"),
             gen_ai.tool.name = subject.tool.map(cut),
@@ -81,7 +89,7 @@ impl CallSpan {
             otel.kind = "client",
             otel.status_code = field::Empty,
             mcp.method.name = subject.method,
-            mcp.session.id = subject.session.map(cut),
+            mcp.session.id = subject.session.map(digest),
             mcp.protocol.version = subject.protocol_version.map(cut),
             gen_ai.operation.name = subject.tool.map(|_| "execute_tool"),
             gen_ai.tool.name = subject.tool.map(cut),
@@ -136,6 +144,17 @@ impl CallSpan {
         caller.within(self.0.context().span().span_context())
     }
 
+    /// The id of the trace it is in, for the record and the log: its own where it is traced,
+    /// otherwise the caller's.
+    pub fn trace_id(&self, caller: &TraceContext) -> Option<String> {
+        if self.0.is_disabled() { caller.trace_id() } else { self.onward(caller).trace_id() }
+    }
+
+    /// Whether spans go anywhere.
+    pub fn is_traced(&self) -> bool {
+        !self.0.is_disabled()
+    }
+
     /// The span itself, to instrument a future with.
     pub const fn span(&self) -> &Span {
         &self.0
@@ -158,6 +177,10 @@ fn request_id(id: Option<&Value>) -> Option<String> {
         Value::Number(number) => Some(cut(&number.to_string()).to_owned()),
         _ => None,
     }
+}
+
+fn digest(session: &str) -> String {
+    Digest::of(session.as_bytes()).to_string()
 }
 
 fn cut(text: &str) -> &str {

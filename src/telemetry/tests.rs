@@ -158,7 +158,8 @@ fn a_collector_sees_a_call_as_the_conventions_name_it() {
         assert_eq!(
             Value::Object(attributes(server)),
             json!({
-                "mcp.method.name": "tools/call", "mcp.session.id": "s-1",
+                "mcp.method.name": "tools/call",
+                "mcp.session.id": crate::json::Digest::of(b"s-1").to_string(),
                 "mcp.protocol.version": "2025-11-25", "gen_ai.operation.name": "execute_tool",
                 "gen_ai.tool.name": "refund", "jsonrpc.request.id": "7",
                 "network.transport": "tcp", "network.protocol.name": "http",

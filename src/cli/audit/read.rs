@@ -22,7 +22,7 @@ const EXAMPLES: usize = 5;
 
 /// Why an audit command did not end well.
 #[derive(Debug, thiserror::Error)]
-pub enum AuditFault {
+pub(super) enum AuditFault {
     /// There is no trail, or it cannot be listed.
     #[error("no trail can be read in `{dir}`: {cause}; name the `state` directory of a gate")]
     NoTrail {
@@ -54,7 +54,7 @@ pub enum AuditFault {
 ///
 /// # Errors
 /// If there is no trail, at the first damaged entry, or when the output closes.
-pub fn tail(
+pub(super) fn tail(
     state: &Path,
     follow: bool,
     n: usize,
@@ -86,7 +86,12 @@ pub fn tail(
 ///
 /// # Errors
 /// If no call, or more than one, has such an id, or the trail is damaged before it.
-pub fn show(state: &Path, id: &str, json: bool, out: &mut dyn Write) -> Result<(), AuditFault> {
+pub(super) fn show(
+    state: &Path,
+    id: &str,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), AuditFault> {
     let dir = state.join("trail");
     segments(&dir)?;
     let wanted = id.to_ascii_lowercase();

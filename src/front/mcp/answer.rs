@@ -54,6 +54,9 @@ pub enum CollectFault {
     /// The connection ended first.
     #[error("the connection broke off within the answer")]
     BrokeOff,
+    /// It took longer than the server may.
+    #[error("the answer did not end in time")]
+    Late,
 }
 
 /// Reads a body that is not a stream.
@@ -282,7 +285,7 @@ impl Inspector {
         let length = bytes.len() as u64;
         let Some(raw) = message.result else {
             if let Some(in_flight) = in_flight {
-                in_flight.errored(length);
+                in_flight.errored(message.error_code(), length);
             }
             return Ok(Passage::AsIs);
         };

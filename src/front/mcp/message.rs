@@ -140,6 +140,15 @@ impl<'a> FromServer<'a> {
         serde_json::from_slice(bytes)
     }
 
+    /// The code of its error, where it has one.
+    pub fn error_code(&self) -> Option<i64> {
+        #[derive(Deserialize)]
+        struct Coded {
+            code: i64,
+        }
+        serde_json::from_str::<Coded>(self.error?.get()).ok().map(|error| error.code)
+    }
+
     /// Whether it answers the request with this id. An integer is compared as text, so `1` and
     /// `"1"` differ, as they must.
     pub fn answers(&self, id: &Value) -> bool {

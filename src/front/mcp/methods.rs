@@ -22,18 +22,40 @@ pub struct Method {
     pub fate: Fate,
     /// The member of `params` that `Mcp-Name` mirrors (2026-07-28, SEP-2243 and SEP-2663).
     pub named_by: Option<&'static str>,
+    /// Which revisions have it.
+    pub spoken: Spoken,
+}
+
+/// Which revisions have a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoken {
+    /// All, or it is the server's to say.
+    Ever,
+    /// Only up to 2025-11-25.
+    WithSessions,
+    /// Where the client says that it knows the tasks extension; before 2026-07-28 the server
+    /// minds that.
+    WithTasks,
 }
 
 const fn pass(name: &'static str) -> Method {
-    Method { name, fate: Fate::Pass, named_by: None }
+    Method { name, fate: Fate::Pass, named_by: None, spoken: Spoken::Ever }
 }
 
 const fn decide(name: &'static str) -> Method {
-    Method { name, fate: Fate::Decide, named_by: None }
+    Method { name, fate: Fate::Decide, named_by: None, spoken: Spoken::Ever }
 }
 
 const fn decide_named(name: &'static str, by: &'static str) -> Method {
-    Method { name, fate: Fate::Decide, named_by: Some(by) }
+    Method { name, fate: Fate::Decide, named_by: Some(by), spoken: Spoken::Ever }
+}
+
+const fn task(name: &'static str) -> Method {
+    Method { spoken: Spoken::WithTasks, ..decide_named(name, "taskId") }
+}
+
+const fn old_task(name: &'static str) -> Method {
+    Method { spoken: Spoken::WithSessions, ..decide(name) }
 }
 
 /// Requests that a client may send.
@@ -53,11 +75,11 @@ const REQUESTS: &[Method] = &[
     decide("resources/subscribe"),
     decide("resources/unsubscribe"),
     decide("subscriptions/listen"),
-    decide_named("tasks/get", "taskId"),
-    decide_named("tasks/update", "taskId"),
-    decide_named("tasks/cancel", "taskId"),
-    decide("tasks/result"),
-    decide("tasks/list"),
+    task("tasks/get"),
+    task("tasks/update"),
+    task("tasks/cancel"),
+    old_task("tasks/result"),
+    old_task("tasks/list"),
 ];
 
 /// Notifications that a client may send.

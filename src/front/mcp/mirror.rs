@@ -32,7 +32,8 @@ pub const OLDEST: &str = "2025-03-26";
 /// The first stateless revision.
 pub const STATELESS: &str = "2026-07-28";
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+/// Where a request says what its client can do.
+pub const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
 /// The only value of a header; more than one, or one that is not visible ASCII, is a mismatch.
 pub fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
@@ -217,7 +218,8 @@ pub fn decode(header: &str) -> Option<String> {
     }
 }
 
-fn encode(text: &str) -> String {
+/// Writes a text so that a header can hold it.
+pub fn encode(text: &str) -> String {
     let plain = !text.is_empty()
         && text.trim() == text
         && text.bytes().all(|b| b == b'\t' || (0x20..=0x7e).contains(&b))

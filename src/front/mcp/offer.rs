@@ -90,7 +90,7 @@ impl Offer {
     }
 
     /// Asks the server, unless somebody did within `apart`. One asks at a time; the others wait
-    /// for what it learns.
+    /// for what it learns, or for its failure.
     pub async fn refresh(&self, server: &Server, apart: Duration) {
         let wanted = Instant::now();
         let mut asked = self.asked.lock().await;
@@ -118,7 +118,8 @@ impl Offer {
 
     async fn ask(&self, server: &Server) -> Asked {
         let began = Instant::now();
-        let listed = ask::tools(server).await;
+        let listed = tokio::time::timeout(server.settings.timeout, ask::tools(server)).await;
+        let listed = listed.unwrap_or_else(|_| Err("the list did not end in time".to_owned()));
         let answered = listed.is_ok();
         match listed {
             Ok(tools) => self.learn(&server.settings.name, &tools),

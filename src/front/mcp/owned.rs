@@ -17,6 +17,7 @@ const SWEEP_APART: Duration = Duration::from_secs(1);
 /// Handles with their owners, bounded in number and in idle time.
 pub struct Owned<T> {
     what: &'static str,
+    unknown: Refusal,
     limit: usize,
     idle: Duration,
     table: Mutex<Table<T>>,
@@ -53,9 +54,10 @@ struct Entry<T> {
 
 impl<T: Clone> Owned<T> {
     /// At most `limit` handles, each forgotten after `idle` without use.
-    pub fn new(what: &'static str, limit: usize, idle: Duration) -> Self {
+    /// To all but its owner, a handle is `unknown`.
+    pub fn new(what: &'static str, unknown: Refusal, limit: usize, idle: Duration) -> Self {
         let table = Table { entries: HashMap::new(), held: HashMap::new(), swept: Instant::now() };
-        Self { what, limit, idle, table: Mutex::new(table) }
+        Self { what, unknown, limit, idle, table: Mutex::new(table) }
     }
 
     /// Gives a handle to an agent.
@@ -111,7 +113,7 @@ impl<T: Clone> Owned<T> {
                 entry.used = Instant::now();
                 Ok(entry.note.clone())
             }
-            _ => Err(Refusal::Unknown(self.what)),
+            _ => Err(self.unknown.clone()),
         }
     }
 
@@ -148,7 +150,7 @@ mod tests {
 
     #[test]
     fn b09_a_handle_is_its_owners_alone() {
-        let owned = Owned::new("session", 8, Duration::from_secs(60));
+        let owned = Owned::new("session", Refusal::Unknown("session"), 8, Duration::from_secs(60));
         owned.claim(&arc("crm"), "s1", &arc("ada"), 7).unwrap();
         for (server, handle, agent, found) in [
             ("crm", "s1", "ada", true),
@@ -165,7 +167,7 @@ mod tests {
 
     #[test]
     fn b11_one_agent_cannot_fill_the_table() {
-        let owned = Owned::new("session", 8, Duration::from_secs(60));
+        let owned = Owned::new("session", Refusal::Unknown("session"), 8, Duration::from_secs(60));
         let open = |agent: &str, n: usize| {
             (0..n)
                 .filter(|i| {
@@ -183,7 +185,7 @@ mod tests {
 
     #[test]
     fn what_is_idle_makes_room() {
-        let owned = Owned::new("session", 1, Duration::ZERO);
+        let owned = Owned::new("session", Refusal::Unknown("session"), 1, Duration::ZERO);
         owned.claim(&arc("crm"), "a", &arc("ada"), ()).unwrap();
         assert!(owned.find(&arc("crm"), "a", &arc("ada")).is_err());
         owned.claim(&arc("crm"), "b", &arc("bob"), ()).unwrap();

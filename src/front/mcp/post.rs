@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::answer::{self, ExpectedCall, Inspector};
 use super::message::{Kind, Message};
-use super::methods::{self, Fate, Method as Row};
+use super::methods::{self, Fate, Method as Row, Spoken};
 use super::refuse::Asked;
 use super::seal::Bound;
 use super::session::{Expected, Session};
@@ -27,7 +27,7 @@ use crate::gate::{Arrival, Offered, Target};
 use crate::json::{self, Fault, FaultKind, Map, Value};
 use crate::metrics::Step;
 use crate::refusal::Refusal;
-use crate::telemetry::TraceContext;
+use crate::telemetry::{CallSpan, Subject, TraceContext};
 
 /// Where an agent says things of its call.
 const CLAIM: &str = "io.countersign/claim";
@@ -63,13 +63,14 @@ impl Front {
         self.metrics.step(Step::Parse, began.elapsed());
         let row = self.introduce(head, &message, &server, context)?;
         let session = self.session_of(head, &server, &agent)?;
-        let trace = TraceContext::from_headers(&head.headers)
-            .or(message.meta().map(TraceContext::from_meta).unwrap_or_default());
+        let outer = TraceContext::from_headers(&head.headers);
+        let inner = message.meta().map(TraceContext::from_meta).unwrap_or_default();
         let mut headers = server.headers(&head.headers);
         if session.is_none() {
             headers.remove(mirror::SESSION);
         }
-        trace.apply(&mut headers);
+        outer.clone().or(inner.clone()).apply(&mut headers);
+        let trace = inner.or(outer);
         let asked = context.asked.clone();
         let incoming = Taken { message, headers, agent, server, session, asked, trace };
         // A subscription only listens, for as long as it likes: it must not take a call's place.
@@ -164,6 +165,9 @@ impl Front {
             }
             Some(row) => row.ok_or(Refusal::UnknownMethod)?,
         };
+        if context.asked.stateless {
+            spoken(row, message)?;
+        }
         mirror::standard(&head.headers, message, Some(row), context.asked.stateless)?;
         Ok(Some(row))
     }
@@ -250,6 +254,17 @@ impl Front {
         };
         self.unseal(row, &name, &canonical, &mut incoming)?;
         let tool = if row.name == "tools/call" { Arc::clone(&name) } else { Arc::from(row.name) };
+        // A name that no server defines is whatever an agent likes: the record alone has it.
+        let known = definition.is_some() && row.name == "tools/call";
+        let known = known.then_some(&*name);
+        let span = CallSpan::open(
+            &Subject {
+                agent: &incoming.agent.id,
+                server: &incoming.server.settings.name,
+                ..subject(row.name, known, &incoming.message, &incoming.headers)
+            },
+            &incoming.trace,
+        );
         let arrival = Arrival {
             id,
             door: Door::Mcp,
@@ -261,7 +276,8 @@ impl Front {
             arguments,
             claimed,
             session: incoming.session.as_ref().map(|(id, _)| Arc::clone(id)),
-            trace: incoming.trace.trace_id(),
+            trace: span.trace_id(&incoming.trace),
+            span,
             received_at: SystemTime::now(),
         };
         let definition = definition.map(|offered| offered.definition);
@@ -323,14 +339,15 @@ impl Front {
     ) -> Result<Response<Body>, Refusal> {
         let running = self.metrics.call_began();
         let Sending { incoming, expected } = sending;
-        let Taken { message, headers, agent, server, session, mut asked, .. } = incoming;
+        let Taken { message, headers, agent, server, session, mut asked, trace } = incoming;
         asked.decision = Some(id);
         let expected = Expected::Call(expected);
         if let (Some((_, session)), Some(id)) = (&session, &asked.id) {
             session.expect(id, expected.clone());
         }
         let session_headers = headers.clone();
-        let carrier = Post { server: Arc::clone(&server), message, headers, expected: &expected };
+        let carrier =
+            Post { server: Arc::clone(&server), message, headers, trace, expected: &expected };
         let (response, in_flight) = self.gate.handle(arrival, carrier).await?;
         let inspector = Inspector {
             front: Arc::clone(&self),
@@ -360,13 +377,56 @@ struct Post<'a> {
     server: Arc<Server>,
     message: Message,
     headers: HeaderMap,
+    trace: TraceContext,
     expected: &'a Expected,
+}
+
+/// What spans say of a message, whichever way it goes.
+fn subject<'a>(
+    method: &'a str,
+    tool: Option<&'a str>,
+    message: &'a Message,
+    headers: &'a HeaderMap,
+) -> Subject<'a> {
+    let said = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    Subject {
+        method,
+        tool,
+        request_id: message.id(),
+        session: said(&mirror::SESSION),
+        protocol_version: said(&mirror::VERSION),
+        ..Subject::default()
+    }
 }
 
 impl Carrier for Post<'_> {
     type Answer = Response<Incoming>;
 
-    async fn carry(mut self, call: Call) -> Result<Response<Incoming>, Refusal> {
+    fn span(&self, call: &CallSpan) -> CallSpan {
+        let Expected::Call(ExpectedCall { method, name, definition, .. }) = self.expected else {
+            return CallSpan::default();
+        };
+        let tool = (*method == "tools/call" && definition.is_some()).then_some(&**name);
+        let settings = &self.server.settings;
+        let subject = Subject {
+            server: &settings.name,
+            ..subject(method, tool, &self.message, &self.headers)
+        };
+        let uri = &settings.uri;
+        let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        let port = uri.port_u16().unwrap_or(usual);
+        call.upstream(&subject, uri.host().unwrap_or_default(), port)
+    }
+
+    async fn carry(mut self, call: Call, span: &CallSpan) -> Result<Response<Incoming>, Refusal> {
+        if span.is_traced() {
+            let onward = span.onward(&self.trace);
+            onward.apply(&mut self.headers);
+            let meta = self.message.params_mut().and_then(|params| params.get_mut("_meta"));
+            if let Some(Value::Object(meta)) = meta {
+                onward.apply_meta(meta);
+            }
+        }
         if let Expected::Call(ExpectedCall { definition: Some(definition), .. }) = self.expected
             && call.method == "tools/call"
             && self.headers.contains_key(mirror::METHOD)
@@ -408,6 +468,21 @@ where
         tracing::error!(%error, "a call's task failed");
         Err(Refusal::Internal)
     })
+}
+
+/// Whether the stateless revisions have the method, for this client.
+fn spoken(row: &Row, message: &Message) -> Result<(), Refusal> {
+    const TASKS: &str = "io.modelcontextprotocol/tasks";
+    match row.spoken {
+        Spoken::Ever => Ok(()),
+        Spoken::WithSessions => Err(Refusal::UnknownMethod),
+        Spoken::WithTasks => {
+            let declared = message.meta().and_then(|meta| {
+                meta.get(mirror::META_CAPABILITIES)?.get("extensions")?.get(TASKS)
+            });
+            declared.map(|_| ()).ok_or(Refusal::MissingCapability(TASKS))
+        }
+    }
 }
 
 fn check_media(headers: &HeaderMap) -> Result<(), Refusal> {

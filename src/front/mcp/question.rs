@@ -19,6 +19,7 @@ use crate::gate::forward::{Carrier, ResultShape};
 use crate::gate::{Arrival, Target};
 use crate::json::{self, Value};
 use crate::refusal::Refusal;
+use crate::telemetry::{CallSpan, Subject, TraceContext};
 
 /// The client is asked by passing the question on, which the caller does.
 struct Delivered;
@@ -26,7 +27,7 @@ struct Delivered;
 impl Carrier for Delivered {
     type Answer = ();
 
-    async fn carry(self, _: Call) -> Result<(), Refusal> {
+    async fn carry(self, _: Call, _: &CallSpan) -> Result<(), Refusal> {
         Ok(())
     }
 }
@@ -84,22 +85,28 @@ async fn decide(
     method: &'static str,
     arguments: Value,
 ) -> Result<(), Refusal> {
+    let server = Arc::clone(&inspector.server.settings.name);
+    let subject =
+        Subject { method, server: &server, agent: &inspector.agent.id, ..Subject::default() };
+    let caller = TraceContext::default();
+    let span = CallSpan::open(&subject, &caller);
     let arrival = Arrival {
         id: uuid::Uuid::now_v7(),
         door: Door::Mcp,
         agent: Arc::clone(&inspector.agent),
-        server: Arc::clone(&inspector.server.settings.name),
+        server: Arc::clone(&server),
         method,
         tool: Arc::from(method),
         target: Target::Method,
         arguments,
         claimed: Claimed::default(),
         session: None,
-        trace: None,
+        trace: span.trace_id(&caller),
+        span,
         received_at: SystemTime::now(),
     };
     let ((), mut in_flight) = inspector.front.gate.handle(arrival, Delivered).await?;
-    in_flight.complete(&inspector.server.settings.name, &ResultShape::default())
+    in_flight.complete(&server, &ResultShape::default())
 }
 
 /// Answers the server in the client's place.

@@ -35,6 +35,10 @@ pub fn message(refusal: &Refusal, asked: &Asked) -> Value {
         data.insert("supported".to_owned(), json!(supported));
         data.insert("requested".to_owned(), json!(requested));
     }
+    if let (Refusal::MissingCapability(name), Value::Object(data)) = (refusal, &mut data) {
+        let needed = json!({"extensions": {*name: {}}});
+        data.insert("requiredCapabilities".to_owned(), needed);
+    }
     let mut message = json!({
         "jsonrpc": "2.0",
         "id": asked.id,

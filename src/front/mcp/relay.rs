@@ -44,7 +44,9 @@ pub(super) async fn relay(
         true => inspector.server.settings.result_bytes,
         false => ERROR_PAGE.min(inspector.server.settings.result_bytes),
     };
-    let bytes = match answer::collect(body, limit).await {
+    let collected = answer::collect(body, limit);
+    let collected = tokio::time::timeout(inspector.server.settings.timeout, collected).await;
+    let bytes = match collected.unwrap_or(Err(answer::CollectFault::Late)) {
         Ok(bytes) => bytes,
         Err(fault) => return Err(unread(&mut inspector, fault)),
     };
@@ -80,6 +82,10 @@ fn unread(inspector: &mut Inspector, fault: answer::CollectFault) -> Refusal {
             inspector.server.rejected(UpstreamError::TooLarge);
             inspector.server.bad_answer("it is longer than the limit")
         }
+        answer::CollectFault::Late => {
+            inspector.server.late();
+            Refusal::OutcomeUnknown(inspector.server.settings.name.to_string())
+        }
         answer::CollectFault::BrokeOff => {
             inspector.server.broke_off();
             Refusal::OutcomeUnknown(inspector.server.settings.name.to_string())
@@ -99,7 +105,7 @@ async fn error_page(inspector: &mut Inspector, head: &Parts, bytes: Bytes) -> Re
         return respond(head, instead.into());
     }
     if let Some(in_flight) = &mut inspector.in_flight {
-        in_flight.errored(bytes.len() as u64);
+        in_flight.errored(None, bytes.len() as u64);
     }
     respond(head, bytes)
 }
@@ -224,7 +230,7 @@ impl Stream {
     async fn pump(&mut self, mut draining: watch::Receiver<bool>) -> End {
         let listens = self.inspector.asked.id.is_none();
         loop {
-            let silence = self.idle.unwrap_or(Duration::MAX);
+            let silence = self.patience();
             let frame = tokio::select! {
                 biased;
                 () = self.sender.closed(), if self.reader => {
@@ -253,6 +259,14 @@ impl Stream {
                     Err(TooLong(_)) => return End::Refused,
                 }
             }
+        }
+    }
+
+    /// How long the server may be silent. Where nobody reads any more, nobody else would end it.
+    fn patience(&self) -> Duration {
+        match self.reader {
+            true => self.idle.unwrap_or(Duration::MAX),
+            false => self.idle.unwrap_or(self.inspector.server.settings.timeout),
         }
     }
 

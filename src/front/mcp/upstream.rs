@@ -37,7 +37,7 @@ pub struct Settings {
     pub uri: Uri,
     /// What it knows us by.
     pub credential: Option<(HeaderName, HeaderValue)>,
-    /// How long it may take until an answer begins.
+    /// How long it may take until an answer begins, and again until one that is no stream ends.
     pub timeout: Duration,
     /// How long a stream of it may be silent.
     pub idle: Option<Duration>,
@@ -116,11 +116,17 @@ impl Server {
                 Err(Refusal::OutcomeUnknown(name.to_string()))
             }
             Err(_) => {
-                tracing::warn!(server.name = %name, "server did not answer in time");
-                self.metrics.upstream_timed_out(name);
+                self.late();
                 Err(Refusal::OutcomeUnknown(name.to_string()))
             }
         }
+    }
+
+    /// Counts and tells an answer that did not come, or did not end, in time.
+    pub fn late(&self) {
+        let name = &self.settings.name;
+        tracing::warn!(server.name = %name, "server did not answer in time");
+        self.metrics.upstream_timed_out(name);
     }
 
     /// Counts a connection that ended before its answer did.

@@ -13,22 +13,30 @@ use super::syntax::{Facts, Rules};
 /// Rules that may wait for one another in a row.
 pub const MAX_CHAIN: usize = 100;
 
-/// All that is read by, and asked from, the rules at `roots`.
-pub(super) fn closure(rules: &Rules, roots: &[Vec<String>]) -> (Reads, bool) {
-    let mut reads = Reads::default();
-    let mut changes = false;
-    let mut seen = BTreeSet::new();
+/// What an answer depends on.
+#[derive(Default)]
+pub(super) struct Depends<'a> {
+    pub(super) reads: Reads,
+    /// On something that changes by itself.
+    pub(super) changes: bool,
+    /// On these rules.
+    pub(super) rules: BTreeSet<&'a Vec<String>>,
+}
+
+/// All that the rules at `roots` read and ask, and those that they ask.
+pub(super) fn closure<'a>(rules: &'a Rules, roots: &[Vec<String>]) -> Depends<'a> {
+    let mut depends = Depends::default();
     let mut open: Vec<&Vec<String>> = roots.iter().flat_map(|root| at(rules, root)).collect();
     while let Some(name) = open.pop() {
-        if !seen.insert(name) {
+        if !depends.rules.insert(name) {
             continue;
         }
         let Some(facts) = rules.get(name) else { continue };
-        reads.merge(&facts.reads);
-        changes |= facts.changes;
+        depends.reads.merge(&facts.reads);
+        depends.changes |= facts.changes;
         open.extend(facts.asks.iter().flat_map(|path| at(rules, path)));
     }
-    (reads, changes)
+    depends
 }
 
 /// The rules that a reference to `path` can mean: at it, above it and below it.

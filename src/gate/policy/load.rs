@@ -2,7 +2,13 @@
 //!
 //! Everything that can be known before the first call: the texts are safe to parse, they parse,
 //! they call only what is there, no rule asks for itself, and the engine takes them.
+//!
+//! This runs on a thread, not in a child process: what could end the process (a stack overflow) or
+//! take for ever (nested literals) is bounded by `scan` and `graph` before the parser or the engine
+//! sees it. What remains: a text within all bounds that still takes longer than `patience` is
+//! refused, and its thread goes on until the parser is done.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -10,10 +16,10 @@ use std::time::Duration;
 use regorus::Engine;
 
 use super::engine::{ENTRY, Program, place};
-use super::graph;
+use super::graph::{self, Depends};
 use super::paths::{Reads, convert};
 use super::source::{Problem, Source};
-use super::syntax::{self, Rules};
+use super::syntax::{self, Facts, Rules};
 use super::{Package, data, scan};
 use crate::json::Value;
 
@@ -106,20 +112,17 @@ fn examine(sources: &[Source]) -> Result<Loaded, Vec<Problem>> {
 fn entries(rules: &Rules, problems: &mut Vec<Problem>) -> (String, Vec<Known>) {
     let mut text = format!("package {ENTRY}\n\nready := true\n");
     let mut entries = Vec::new();
+    let mut asked = BTreeSet::new();
     for package in Package::ALL {
-        let prefix = ["countersign".to_owned(), package.name().to_owned()];
         let mut decide = Vec::new();
         let mut visible = Vec::new();
-        for (path, facts) in
-            rules.range(prefix.to_vec()..).take_while(|(p, _)| p.starts_with(&prefix))
-        {
-            let [_, _, name] = path.as_slice() else { continue };
-            if facts.function || !Package::WORDS.contains(&name.as_str()) {
+        for (path, name, facts) in rules_of(rules, package) {
+            if !Package::WORDS.contains(&name) {
                 continue;
             }
-            if !package.rules().contains(&name.as_str()) {
-                let place = facts.place.clone().unwrap_or_else(|| Problem::whole("", ""));
-                problems.push(Problem { message: package.misplaced(name), ..place });
+            if facts.function || !package.rules().contains(&name) {
+                let message = package.misplaced(name, facts.function);
+                problems.push(Problem { message, ..place_of(facts) });
                 continue;
             }
             let (entry, paths) = if name == "visible" {
@@ -135,12 +138,44 @@ fn entries(rules: &Rules, problems: &mut Vec<Problem>) -> (String, Vec<Known>) {
         }
         for (visible, paths) in [(false, decide), (true, visible)] {
             if !paths.is_empty() {
-                let (reads, changes) = graph::closure(rules, &paths);
+                let Depends { reads, changes, rules } = graph::closure(rules, &paths);
+                asked.extend(rules);
                 entries.push(Known { package, visible, reads, changes });
             }
         }
     }
+    misspelt(rules, &asked, problems);
     (text, entries)
+}
+
+/// A rule that nobody asks for and that is nearly one that the gate asks for.
+fn misspelt(rules: &Rules, asked: &BTreeSet<&Vec<String>>, problems: &mut Vec<Problem>) {
+    for package in Package::ALL {
+        for (path, name, facts) in rules_of(rules, package) {
+            let near = |word: &&&str| strsim::damerau_levenshtein(word, name) <= 2;
+            if !asked.contains(path)
+                && !Package::WORDS.contains(&name)
+                && name.len() > 3
+                && let Some(word) = package.rules().iter().find(near)
+            {
+                let message = format!("nobody asks for `{name}`; is it `{word}` that is meant?");
+                problems.push(Problem { message, ..place_of(facts) });
+            }
+        }
+    }
+}
+
+fn rules_of(rules: &Rules, package: Package) -> impl Iterator<Item = (&Vec<String>, &str, &Facts)> {
+    rules.iter().filter_map(move |(path, facts)| match path.as_slice() {
+        [first, second, name] if first == "countersign" && second == package.name() => {
+            Some((path, name.as_str(), facts))
+        }
+        _ => None,
+    })
+}
+
+fn place_of(facts: &Facts) -> Problem {
+    facts.place.clone().unwrap_or_else(|| Problem::whole("", ""))
 }
 
 /// An error of the parser as a problem: its place, and its last line.

@@ -6,7 +6,7 @@
 use super::source::Problem;
 
 /// Brackets within brackets. Each level can double the parser's work.
-pub const MAX_NESTING: u32 = 12;
+pub const MAX_NESTING: u32 = 10;
 /// Operators in one expression.
 pub const MAX_OPERATORS: u32 = 400;
 /// Digits in a row, so that no number literal is slow to read.
@@ -161,8 +161,8 @@ mod tests {
         let long = |n: usize| format!("package a\nx := 1{}", "\n +1".repeat(n));
         let members = |n: usize| format!("package a\nx := 1{}", " in y".repeat(n));
         for (name, text, fine) in [
-            ("nesting at the bound", nested(12), true),
-            ("nesting past it", nested(13), false),
+            ("nesting at the bound", nested(10), true),
+            ("nesting past it", nested(11), false),
             (
                 "brackets in strings",
                 format!("x := \"{}\" # {}", "[".repeat(99), "[".repeat(99)),
@@ -188,6 +188,6 @@ mod tests {
     #[test]
     fn the_place_is_told() {
         let problem = scan("a.rego", "package a\n\nx := [[[[[[[[[[[[[[").unwrap_err();
-        assert_eq!((problem.line, problem.column), (3, 18));
+        assert_eq!((problem.line, problem.column), (3, 16));
     }
 }

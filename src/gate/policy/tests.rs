@@ -265,6 +265,9 @@ fn what_could_not_be_evaluated_is_refused_at_load() {
         ("allow if sprintf(\"%999999d\", [1]) == \"\"", "width"),
         ("allow if sprintf(\"\\u0025999999d\", [1]) == \"\"", "width"),
         ("allow if unknown_variable == 1", "unsafe"),
+        ("allow := tru", "neither a rule of this package nor a variable"),
+        ("allow := true\ndenny contains 1 if input.x", "is it `deny` that is meant?"),
+        ("allow := true\ndeny(x) := x", "a function would never be called"),
     ] {
         assert!(refused(rules).contains(told), "{rules}: {}", refused(rules));
     }
@@ -322,5 +325,32 @@ fn the_shipped_tests_pass() {
     assert!(tests.len() >= 12, "only {} tests", tests.len());
     for test in tests {
         assert_eq!(engine.eval_rule(test.clone()).unwrap(), regorus::Value::Bool(true), "{test}");
+    }
+}
+
+#[tokio::test]
+async fn inputs_and_decisions_have_the_shape_that_the_schemas_tell() {
+    let schema = |name: &str| {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schemas").join(name);
+        let schema: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        jsonschema::options().should_validate_formats(true).build(&schema).unwrap()
+    };
+    let (input_schema, decision_schema) =
+        (schema("policy-input.schema.json"), schema("decision.schema.json"));
+    let policies = Policies::load(&shipped(), &settings()).unwrap();
+    for (tool, tier, arguments) in [
+        ("refund", "medium", json!({"amount": "1"})),
+        ("refund", "high", json!({"amount": "1000"})),
+        ("send_email", "medium", json!({"to": "x"})),
+    ] {
+        let mut input = input(tool, tier, arguments);
+        input["call"]["hash"] = json!(format!("sha256:{}", "0".repeat(64)));
+        input["budgets"] = json!({"usd-per-day": {"remaining": "5000"}});
+        let problems: Vec<_> = input_schema.iter_errors(&input).map(|e| e.to_string()).collect();
+        assert!(problems.is_empty(), "{problems:?}");
+        let decision = serde_json::to_value(policies.decide(&input).await).unwrap();
+        let problems: Vec<_> =
+            decision_schema.iter_errors(&decision).map(|e| e.to_string()).collect();
+        assert!(problems.is_empty(), "{problems:?} in {decision}");
     }
 }

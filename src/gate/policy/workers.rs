@@ -6,11 +6,12 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::Settings;
 use super::engine::{Program, Question, Seat};
 use super::outcome::Outcome;
 
@@ -57,24 +58,24 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// Start `size` threads.
-    pub(super) fn start(
-        program: Arc<Program>,
-        size: usize,
-        stack_bytes: usize,
-        deadline: Duration,
-    ) -> std::io::Result<Self> {
+    /// Start the threads, and wait until each has its engine: a call right after a reload must not
+    /// spend its deadline on that.
+    pub(super) fn start(program: Arc<Program>, settings: &Settings) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             program,
             queue: Mutex::default(),
             wake: Condvar::new(),
             posts: Mutex::default(),
             stuck: AtomicUsize::new(0),
-            stack_bytes,
+            stack_bytes: settings.stack_bytes,
         });
-        let workers = Self { shared, grace: deadline, size: size.max(1) };
-        for _ in 0..workers.size {
-            hire(&workers.shared)?;
+        let workers = Self { shared, grace: settings.deadline, size: settings.workers.max(1) };
+        let ready = (0..workers.size)
+            .map(|_| hire(&workers.shared))
+            .collect::<std::io::Result<Vec<_>>>()?;
+        for one in ready {
+            one.recv_timeout(settings.patience)
+                .map_err(|_| std::io::Error::other("an engine took too long to build"))?;
         }
         Ok(workers)
     }
@@ -141,20 +142,24 @@ impl Drop for Workers {
     }
 }
 
-fn hire(shared: &Arc<Shared>) -> std::io::Result<()> {
+/// Start one thread. It says when its engine is built.
+fn hire(shared: &Arc<Shared>) -> std::io::Result<mpsc::Receiver<()>> {
     let post = Arc::new(Post { busy_until: Mutex::new(None), given_up: AtomicBool::new(false) });
     lock(&shared.posts).push(post.clone());
     let shared = shared.clone();
+    let (ready, is_ready) = mpsc::sync_channel(1);
     std::thread::Builder::new()
         .name("policy".into())
         .stack_size(shared.stack_bytes)
-        .spawn(move || work(&shared, &post))
-        .map(drop)
+        .spawn(move || work(&shared, &post, &ready))?;
+    Ok(is_ready)
 }
 
-fn work(shared: &Shared, post: &Post) {
+fn work(shared: &Shared, post: &Post, ready: &mpsc::SyncSender<()>) {
     let mut seat = Seat::new(&shared.program);
     seat.warm();
+    // Nobody listens where a stuck thread was replaced.
+    let _ = ready.try_send(());
     while let Some(job) = next(shared) {
         // Who asked may have gone; then nobody needs the answer.
         if !job.reply.is_closed() && Instant::now() < job.until {

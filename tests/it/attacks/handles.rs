@@ -185,7 +185,7 @@ fn b09_a_task_is_its_agents_alone() {
     for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
         let [his, unknown] =
             ["t1", "t2"].map(|task| of_task(method, task).by("bob").send(&two.gate));
-        assert_eq!((his.status, his.code().as_str()), (404, "unknown_handle"), "{method}");
+        assert_eq!((his.rpc_code(), his.code().as_str()), (-32602, "unknown_handle"), "{method}");
         assert_eq!(anonymous(&his), anonymous(&unknown));
     }
     let old = rpc(2, "tasks/result", r#"{"taskId":"t1"}"#);

@@ -99,10 +99,10 @@ impl Given<'_> {
     }
 
     fn roots(&self, key: &str) -> Option<String> {
-        Some(self.answer(key)?.get("roots")?.as_array().map(|roots| {
+        self.answer(key)?.get("roots")?.as_array().map(|roots| {
             let addresses: Vec<_> = roots.iter().filter_map(|root| root["uri"].as_str()).collect();
             addresses.join(", ")
-        })?)
+        })
     }
 
     /// What this server sealed into the state, if there is one and it is ours.

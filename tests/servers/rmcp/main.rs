@@ -12,9 +12,11 @@
 //! ```
 //!
 //! It prints `ready URL` once it listens; with port 0 the system picks one.
+#![allow(clippy::indexing_slicing, reason = "a test program: a panic is a failed test")]
 #![allow(deprecated, reason = "sampling, roots and logging: old revisions still have them")]
 
 mod content;
+mod forms;
 mod input;
 mod jobs;
 mod tools;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     Change, Server,
     content::{PIXEL, SILENCE},
-    is_stateless,
+    forms, is_stateless,
 };
 
 /// The pause between two notifications of one call.
@@ -59,6 +59,7 @@ pub(crate) fn list() -> Value {
     tools.extend([
         tool("test_sampling", "Asks the client's model", json!({"prompt": text("what to ask")}), &["prompt"]),
         tool("test_elicitation", "Asks the user", json!({"message": text("what to ask")}), &["message"]),
+        tool("confirm_delete", "A task that asks", json!({"filename": text("which")}), &[]),
         tool("greet", "Greets", json!({"name": text("whom")}), &[]),
         tool(
             "slow_compute",
@@ -76,7 +77,7 @@ pub(crate) fn list() -> Value {
             &["region"],
         ),
         json!({"name": "json_schema_2020_12_tool", "description": "Tool with JSON Schema 2020-12 features",
-               "inputSchema": contact_schema()}),
+               "inputSchema": forms::contact_schema()}),
         wide("echo", "Answers with the arguments and `_meta` that arrived", json!({
             "type": "object", "additionalProperties": true,
         })),
@@ -108,7 +109,7 @@ pub(crate) fn list() -> Value {
 }
 
 /// Tools without arguments, by name and description.
-const PLAIN: [(&str, &str); 30] = [
+const PLAIN: [(&str, &str); 29] = [
     ("test_simple_text", "Answers with a text"),
     ("test_image_content", "Answers with an image"),
     ("test_audio_content", "Answers with a sound"),
@@ -136,7 +137,6 @@ const PLAIN: [(&str, &str); 30] = [
     ("test_input_required_result_capabilities", "Asks what the client can answer"),
     ("failing_job", "A task that fails"),
     ("protocol_error_job", "A task that breaks"),
-    ("confirm_delete", "A task that asks"),
     ("multi_input", "A task that asks two things"),
     ("test_tool_with_task", "Asks, and becomes a task"),
 ];
@@ -151,30 +151,6 @@ fn tool(name: &str, description: &str, properties: Value, required: &[&str]) -> 
 
 fn wide(name: &str, description: &str, schema: Value) -> Value {
     json!({"name": name, "description": description, "inputSchema": schema})
-}
-
-fn contact_schema() -> Value {
-    json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "type": "object",
-        "$defs": {"address": {
-            "$anchor": "addressDef",
-            "type": "object",
-            "properties": {"street": {"type": "string"}, "city": {"type": "string"}},
-        }},
-        "properties": {
-            "name": {"type": "string"},
-            "address": {"$ref": "#/$defs/address"},
-            "contactMethod": {"type": "string", "enum": ["phone", "email"]},
-            "phone": {"type": "string"},
-            "email": {"type": "string"},
-        },
-        "allOf": [{"anyOf": [{"required": ["phone"]}, {"required": ["email"]}]}],
-        "if": {"properties": {"contactMethod": {"const": "phone"}}, "required": ["contactMethod"]},
-        "then": {"required": ["phone"]},
-        "else": {"required": ["email"]},
-        "additionalProperties": false,
-    })
 }
 
 /// Answers `tools/call`.
@@ -226,14 +202,16 @@ pub(crate) async fn call(
         }
         "test_sampling" => text(&sample(&context, argument("prompt")).await?),
         "test_elicitation" => {
-            text(&elicit(&context, argument("message"), user_form(), "User response").await?)
+            text(&elicit(&context, argument("message"), forms::user_form(), "User response").await?)
         }
         "test_elicitation_sep1034_defaults" => text(
-            &elicit(&context, "Please review", defaults_form(), "Elicitation completed").await?,
+            &elicit(&context, "Please review", forms::defaults_form(), "Elicitation completed")
+                .await?,
         ),
-        "test_elicitation_sep1330_enums" => {
-            text(&elicit(&context, "Please choose", choices_form(), "Elicitation completed").await?)
-        }
+        "test_elicitation_sep1330_enums" => text(
+            &elicit(&context, "Please choose", forms::choices_form(), "Elicitation completed")
+                .await?,
+        ),
         "test_reconnection" => {
             tokio::time::sleep(PAUSE * 2).await;
             text("Reconnection test completed")
@@ -331,40 +309,6 @@ async fn elicit(
     let result = serde_json::to_value(result).unwrap_or_default();
     let action = result["action"].as_str().unwrap_or("unknown").to_owned();
     Ok(format!("{answer}: action={action}, content={}", result["content"]))
-}
-
-fn user_form() -> Value {
-    json!({"type": "object", "properties": {
-        "username": {"type": "string", "description": "User's response"},
-        "email": {"type": "string", "description": "User's email address"},
-    }, "required": ["username", "email"]})
-}
-
-fn defaults_form() -> Value {
-    json!({"type": "object", "properties": {
-        "name": {"type": "string", "default": "John Doe"},
-        "age": {"type": "integer", "default": 30},
-        "score": {"type": "number", "default": 95.5},
-        "status": {"type": "string", "enum": ["active", "inactive", "pending"], "default": "active"},
-        "verified": {"type": "boolean", "default": true},
-    }})
-}
-
-fn choices_form() -> Value {
-    let titled = json!([
-        {"const": "value1", "title": "First Option"},
-        {"const": "value2", "title": "Second Option"},
-        {"const": "value3", "title": "Third Option"},
-    ]);
-    let plain = json!(["option1", "option2", "option3"]);
-    json!({"type": "object", "properties": {
-        "untitledSingle": {"type": "string", "enum": plain},
-        "titledSingle": {"type": "string", "oneOf": titled},
-        "legacyEnum": {"type": "string", "enum": ["opt1", "opt2", "opt3"],
-                       "enumNames": ["Option One", "Option Two", "Option Three"]},
-        "untitledMulti": {"type": "array", "items": {"type": "string", "enum": plain}},
-        "titledMulti": {"type": "array", "items": {"anyOf": titled}},
-    }})
 }
 
 async fn changed(server: &Server, context: &RequestContext<RoleServer>, change: Change) -> Value {

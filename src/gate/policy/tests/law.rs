@@ -143,7 +143,7 @@ fn normal(mut decision: Value) -> Value {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 256,
+        cases: 64,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
