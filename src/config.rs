@@ -163,6 +163,23 @@ impl Config {
             (_, problems) => Err(problems),
         }
     }
+
+    /// Reads a config file to decide by and not to serve from: secrets are not read, and whoever
+    /// has one is known by where it would be. Keys and certificates need not be there.
+    ///
+    /// # Errors
+    /// Everything else that is wrong, in the order of the file.
+    pub fn load_without_secrets(path: &Path) -> Result<Self, Vec<Problem>> {
+        let shown = path.display().to_string();
+        let text = files::read_text(path)
+            .map_err(|error| vec![Problem::whole(&shown, format!("cannot be read: {error}"))])?;
+        let mut reading = Reading::new(&shown, path.parent().unwrap_or(Path::new("")));
+        reading.with_secrets = false;
+        match (read(&text, &mut reading), in_order(reading.problems)) {
+            (Some(config), problems) if problems.is_empty() => Ok(config),
+            (_, problems) => Err(problems),
+        }
+    }
 }
 
 /// Reads a config file as far as it can be read, and tells everything that is wrong, in the order

@@ -155,7 +155,8 @@ impl Gate {
     pub async fn visible(&self, agent: &Agent, server: &str, tool: &Offered) -> bool {
         let snapshot = self.snapshot.load_full();
         let enforced = snapshot.mode == Mode::Enforce;
-        let usable = tool.definition.schemas.is_ok();
+        let usable =
+            tool.definition.schemas.is_ok() && decide::is_accepted(&snapshot, server, tool);
         usable && (!enforced || decide::visible(&snapshot, agent, server, tool).await)
     }
 

@@ -66,12 +66,7 @@ struct Asked {
 /// # Errors
 /// If the config, its policies or the call cannot be read.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let (config, problems) = crate::config::inspect(&arguments.config.path);
-    // Secrets need not be there to decide a call; all else has to be right.
-    let config: Config = match config {
-        Some(config) if problems.iter().all(|p| p.message.contains("environment")) => config,
-        _ => return Err(problems.into()),
-    };
+    let config = Config::load_without_secrets(&arguments.config.path)?;
     let arrival = arrival(&config, &read(&arguments.call)?)?;
     let snapshot = compose::snapshot(&config)?;
     let decided = runtime()?.block_on(gate::rehearse(&snapshot, arrival));

@@ -118,6 +118,12 @@ fn sha256(node: &Node) -> Result<TokenDigest, String> {
 }
 
 fn referred(section: &Section<'_>, reading: &mut Reading<'_>) -> Option<String> {
+    if !reading.with_secrets {
+        let named = |key| Some((key, section.find(key)?));
+        let (key, node) = named("env").or_else(|| named("file"))?;
+        let name = reading.take(node, super::scalar::text)?;
+        return Some(hex::encode(Sha256::digest(format!("{key}:{name}"))));
+    }
     if let Some(node) = section.find("env") {
         return reading.take(node, from_environment);
     }

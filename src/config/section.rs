@@ -18,11 +18,13 @@ pub(super) struct Reading<'p> {
     pub(super) problems: Vec<Problem>,
     /// Files that have to be there when the config is used.
     pub(super) needed: Vec<(PathBuf, Place)>,
+    /// Whether secrets are read; otherwise each is what its source is called.
+    pub(super) with_secrets: bool,
 }
 
 impl<'p> Reading<'p> {
     pub(super) const fn new(path: &'p str, base: &'p Path) -> Self {
-        Self { path, base, problems: Vec::new(), needed: Vec::new() }
+        Self { path, base, problems: Vec::new(), needed: Vec::new(), with_secrets: true }
     }
 
     /// Notes a fault.

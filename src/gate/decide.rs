@@ -47,7 +47,7 @@ pub(super) async fn decide(
     record.judged(&judged);
     match judged.outcome {
         Ok((call, definition)) => {
-            record.intend(snapshot).await?;
+            record.intend(snapshot.sync).await?;
             Ok(Permit::new(call, definition, record))
         }
         Err(refusal) => {
@@ -92,7 +92,9 @@ async fn check(
         // What is wrong with a call to a hidden tool would tell that there is one.
         let hidden = !seen && snapshot.mode == Mode::Enforce;
         let told = |refusal| if hidden { Refusal::UnknownTool } else { refusal };
-        accepted(snapshot, &arrival, offered).map_err(told)?;
+        if !is_accepted(snapshot, &arrival.server, offered) {
+            return Err(told(Refusal::ChangedTool { tool: arrival.tool.to_string() }));
+        }
         let schemas = offered.definition.usable().map_err(told)?;
         let began = Instant::now();
         let given = std::mem::take(&mut arrival.arguments);
@@ -121,13 +123,8 @@ async fn check(
 
 /// Whether the definition is the accepted one. Where the operator keeps a lock file, it is law;
 /// elsewhere policy reads `input.tool.pin`.
-fn accepted(snapshot: &Snapshot, arrival: &Arrival, offered: &Offered) -> Result<(), Refusal> {
-    match &snapshot.pins {
-        Some(_) if pin(snapshot, &arrival.server, Some(offered)) == Pin::Changed => {
-            Err(Refusal::ChangedTool { tool: arrival.tool.to_string() })
-        }
-        _ => Ok(()),
-    }
+pub(super) fn is_accepted(snapshot: &Snapshot, server: &str, offered: &Offered) -> bool {
+    snapshot.pins.is_none() || pin(snapshot, server, Some(offered)) != Pin::Changed
 }
 
 fn pin(snapshot: &Snapshot, server: &str, offered: Option<&Offered>) -> Pin {

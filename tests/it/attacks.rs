@@ -11,6 +11,8 @@ use crate::support::{Gate, Response, Seen, Setup, Upstream, tool};
 
 mod a;
 mod b;
+mod g;
+mod h;
 mod handles;
 mod streams;
 

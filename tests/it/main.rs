@@ -11,5 +11,10 @@
 mod attacks;
 mod cli;
 mod corpus;
+mod decide;
 mod layers;
+mod modes;
+mod reload;
+mod spans;
+mod readme;
 mod support;

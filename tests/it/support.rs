@@ -11,7 +11,7 @@ mod upstream;
 
 pub(crate) use client::{Connection, Response, call, post, rpc};
 pub(crate) use gate::{Gate, Setup};
-pub(crate) use upstream::{Events, Reply, Seen, Upstream, tool};
+pub(crate) use upstream::{Events, Reply, Seen, Sender, Upstream, tool};
 
 #[test]
 fn an_allowed_call_goes_up_once_and_is_on_record() {

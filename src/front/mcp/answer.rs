@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -37,6 +37,12 @@ pub fn is_event_stream(headers: &HeaderMap) -> bool {
 /// Whether a response is one JSON text.
 pub fn is_json(headers: &HeaderMap) -> bool {
     media(headers).is_some_and(|media| media.eq_ignore_ascii_case("application/json"))
+}
+
+/// Whether a response is in any coding but plain bytes.
+pub fn is_encoded(headers: &HeaderMap) -> bool {
+    let plain = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    !headers.get_all(CONTENT_ENCODING).iter().all(plain)
 }
 
 /// The media type without its parameters.
@@ -393,16 +399,15 @@ impl Inspector {
     }
 
     /// The last word where the server said none, if the client waits for one.
-    pub fn broken_off(&mut self) -> Option<Vec<u8>> {
+    pub fn broken_off(&mut self, refusal: &Refusal) -> Option<Vec<u8>> {
         if self.answered || self.asked.id.is_none() {
             return None;
         }
         self.answered = true;
-        let refusal = Refusal::OutcomeUnknown(self.server.settings.name.to_string());
         if let Some(mut in_flight) = self.in_flight.take() {
-            in_flight.refused(&refusal);
+            in_flight.refused(refusal);
         }
-        serde_json::to_vec(&refuse::message(&refusal, &self.asked)).ok()
+        serde_json::to_vec(&refuse::message(refusal, &self.asked)).ok()
     }
 }
 

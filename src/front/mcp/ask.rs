@@ -187,6 +187,9 @@ async fn request(
 /// The message that answers, from a JSON body or a stream.
 async fn read(server: &Server, headers: &HeaderMap, mut body: Incoming) -> Result<Bytes, Fault> {
     let other = |text: &str| Fault::Other(text.to_owned());
+    if answer::is_encoded(headers) {
+        return Err(other("the answer has a content encoding, which was not asked for"));
+    }
     if !answer::is_event_stream(headers) {
         return answer::collect(body, server.settings.result_bytes)
             .await

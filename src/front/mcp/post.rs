@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response};
 use http_body::Body as _;
@@ -490,8 +490,7 @@ fn check_media(headers: &HeaderMap) -> Result<(), Refusal> {
     if !one || !answer::is_json(headers) {
         return Err(Refusal::Media);
     }
-    let plain = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if headers.get_all(CONTENT_ENCODING).iter().all(plain) { Ok(()) } else { Err(Refusal::Media) }
+    if answer::is_encoded(headers) { Err(Refusal::Media) } else { Ok(()) }
 }
 
 /// What the tool gets: taken out of the message for `tools/call`, where it goes back in after the

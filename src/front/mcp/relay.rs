@@ -36,6 +36,10 @@ pub(super) async fn relay(
 ) -> Result<Response<Body>, Refusal> {
     let (mut head, body) = response.into_parts();
     let asked_for_it = inspector.asked.id.is_some();
+    if answer::is_encoded(&head.headers) {
+        // Nobody asked for it, and what cannot be read is not passed on.
+        return Err(rejected(&mut inspector, "it has a content encoding, which was not asked for"));
+    }
     if head.status == StatusCode::OK && answer::is_event_stream(&head.headers) {
         open_session(&mut inspector, &mut head)?;
         return Ok(stream(inspector, &head, body, slot));
@@ -60,20 +64,25 @@ pub(super) async fn relay(
         return Ok(respond(&head, Bytes::new()));
     }
     if !answer::is_json(&head.headers) {
-        let refusal = inspector.server.bad_answer("it is neither JSON nor an event stream");
-        inspector.server.rejected(UpstreamError::Protocol);
-        if let Some(in_flight) = &mut inspector.in_flight {
-            in_flight.refused(&refusal);
-        }
-        return Err(refusal);
+        return Err(rejected(&mut inspector, "it is neither JSON nor an event stream"));
     }
     open_session(&mut inspector, &mut head)?;
     match inspector.inspect(&bytes).await {
         Passage::AsIs if inspector.answered => Ok(respond(&head, bytes)),
         Passage::Instead(bytes) => Ok(respond(&head, bytes.into())),
         // Something else than an answer, where only the answer can stand.
-        _ => Err(inspector.server.bad_answer("it does not answer what was asked")),
+        _ => Err(rejected(&mut inspector, "it does not answer what was asked")),
     }
+}
+
+/// An answer that is not the protocol's: it is not passed on, and the record says so.
+fn rejected(inspector: &mut Inspector, reason: &str) -> Refusal {
+    let refusal = inspector.server.bad_answer(reason);
+    inspector.server.rejected(UpstreamError::Protocol);
+    if let Some(in_flight) = &mut inspector.in_flight {
+        in_flight.refused(&refusal);
+    }
+    refusal
 }
 
 fn unread(inspector: &mut Inspector, fault: answer::CollectFault) -> Refusal {
@@ -199,7 +208,9 @@ impl Stream {
             End::Closed | End::Draining => {}
         }
         self.last_word(matches!(end, End::Refused)).await;
-        if !matches!(end, End::Closed | End::Draining) && self.reader {
+        // A cut can overtake what was sent just before. So it is only for who still waits.
+        let waits = self.reader && !self.inspector.answered;
+        if !matches!(end, End::Closed | End::Draining) && waits {
             // Nobody is waiting who would mind.
             let _ = self.sender.send(Err(Cut)).await;
         }
@@ -219,7 +230,12 @@ impl Stream {
             }
             return;
         }
-        if let Some(message) = self.inspector.broken_off() {
+        let server = &self.inspector.server;
+        let refusal = match refused {
+            true => server.bad_answer("an event of it is longer than the limit"),
+            false => Refusal::OutcomeUnknown(server.settings.name.to_string()),
+        };
+        if let Some(message) = self.inspector.broken_off(&refusal) {
             let mut event = b"event: message\ndata: ".to_vec();
             event.extend_from_slice(&message);
             event.extend_from_slice(b"\n\n");

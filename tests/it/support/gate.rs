@@ -56,6 +56,12 @@ impl Setup {
         self
     }
 
+    /// Leaves a file out that is there by default.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.files.retain(|(known, _)| known != name);
+        self
+    }
+
     /// The whole permission policy, below its package line.
     pub(crate) fn permission(self, rules: &str) -> Self {
         let text = format!("package countersign.permission\n\n{rules}\n");
@@ -145,6 +151,25 @@ impl Gate {
             }
         }
         panic!("no free port");
+    }
+
+    /// Starts one that cannot: its exit code, and what it said. It never was ready.
+    pub(crate) fn fails(setup: &Setup) -> (i32, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let (agents, operators) = (free_port(), free_port());
+        setup.write(directory.path(), agents, operators);
+        let child = spawn(directory.path());
+        let mut gate = Self { child, directory, agents, operators };
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = gate.child.try_wait().unwrap() {
+                return (status.code().unwrap_or(-1), gate.log());
+            }
+            let ready = client::try_fetch(gate.operators, "/readyz");
+            assert!(ready.is_none_or(|ready| ready.status != 200), "it is ready");
+            assert!(Instant::now() < until, "it neither starts nor ends");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn up(&mut self, ready: bool) -> Result<(), String> {
@@ -323,6 +348,7 @@ const CODES: &[&str] = &[
     "not_found",
     "method_not_allowed",
     "request_timeout",
+    "cancelled",
     "unsupported_media_type",
     "host_not_allowed",
     "origin_not_allowed",

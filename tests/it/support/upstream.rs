@@ -60,7 +60,8 @@ pub(crate) enum Reply {
     Error(Value),
     /// Exactly this.
     Raw(u16, Vec<(&'static str, String)>, Vec<u8>),
-    /// A stream of events, with more headers, whose sender the test has.
+    /// A stream of events, or of what its `content-type` says, with more headers, whose sender
+    /// the test has.
     Stream(Vec<(&'static str, String)>, Events),
     /// The connection is closed without an answer.
     Reset,
@@ -124,13 +125,23 @@ impl Upstream {
 
     /// Answers a method of JSON-RPC (or, named `GET`, a request of that kind) with streams.
     pub(crate) fn stream_on(&self, method: &'static str) -> Streams {
+        self.stream_as(method, &[])
+    }
+
+    /// As [`Upstream::stream_on`], with these headers.
+    pub(crate) fn stream_as(
+        &self,
+        method: &'static str,
+        headers: &[(&'static str, &str)],
+    ) -> Streams {
+        let headers: Vec<_> = headers.iter().map(|(n, value)| (*n, (*value).to_owned())).collect();
         let (sender, senders) = mpsc::channel();
         self.script(move |seen| {
             let asked = seen.method() == method || seen.http.as_str() == method;
             (asked && !seen.is_the_gates_own()).then(|| {
                 let events = Events::new();
                 sender.send(events.sender.clone().unwrap()).unwrap();
-                Reply::Stream(Vec::new(), events)
+                Reply::Stream(headers.clone(), events)
             })
         });
         Streams(senders)
@@ -287,7 +298,9 @@ async fn answer(
         Reply::Error(error) => json_answer(&json!({"jsonrpc": "2.0", "id": id, "error": error})),
         Reply::Raw(status, headers, bytes) => plain_answer(status, headers, bytes),
         Reply::Stream(mut headers, events) => {
-            headers.push(("content-type", "text/event-stream".to_owned()));
+            if !headers.iter().any(|(name, _)| *name == "content-type") {
+                headers.push(("content-type", "text/event-stream".to_owned()));
+            }
             plain_answer(200, headers, Vec::new()).map(|_| events.body())
         }
         Reply::Reset => return Err("reset"),
