@@ -322,9 +322,11 @@ impl Inspector {
         result: &CallResult<'_>,
         bytes: u64,
     ) -> Result<ResultShape, Refusal> {
+        // A client of an older revision reads past these words, and takes what it promises for it.
+        let later = matches!(result.result_type.as_deref(), Some("task" | "input_required"))
+            || result.task.as_ref().is_some_and(|task| task.id.is_some());
         let is_final = matches!(call.method, "tools/call" | "tasks/result")
-            && result.task.is_none()
-            && result.result_type.as_deref().is_none_or(|kind| kind == "complete");
+            && (!later || result.structured.is_some());
         let wants = is_final && call.definition.as_ref().is_some_and(|d| d.promises_structure());
         let structured = self.structured(result, wants)?;
         let is_error = result.is_error.unwrap_or(false);

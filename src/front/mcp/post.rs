@@ -184,6 +184,9 @@ impl Front {
             "tools/list" => Expected::Tools,
             _ => Expected::Anything,
         };
+        if expected == Expected::Initialize {
+            self.sessions.room(&agent.id)?;
+        }
         if let (Some((_, session)), Some(id)) = (&session, &asked.id) {
             session.expect(id, expected.clone());
         }

@@ -143,6 +143,8 @@ fn b11_sessions_are_bounded_for_each_agent() {
     let refused = two.initialize("ada");
     assert_eq!((refused.status, refused.code().as_str()), (503, "overloaded"));
     assert_eq!(refused.header("mcp-session-id"), None);
+    // The server is not made to open sessions that nobody can use.
+    assert_eq!(two.upstream.calls().len(), 4);
 }
 
 #[test]

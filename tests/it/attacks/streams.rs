@@ -299,6 +299,27 @@ fn b07_what_nobody_asked_for_is_not_passed_on_as_json_either() {
 }
 
 #[test]
+fn h04_no_word_beside_a_result_keeps_it_from_being_checked() {
+    let session = Session::new(QUIET);
+    for beside in [
+        json!({}),
+        json!({"task": {}}),
+        json!({"task": {"status": "working"}}),
+        json!({"task": {"taskId": "t1"}}),
+        json!({"resultType": "task", "taskId": "t2"}),
+        json!({"resultType": "input_required"}),
+        json!({"resultType": "partial"}),
+        json!({"isError": false, "resultType": "complete"}),
+    ] {
+        let mut result = json!({"content": [], "structuredContent": {"total": "all"}});
+        result.as_object_mut().unwrap().extend(beside.as_object().unwrap().clone());
+        session.upstream.answer("tools/call", result);
+        let response = session.send(&call(5, "report", "{}")).response();
+        assert_eq!(response.code(), "invalid_answer", "{beside}");
+    }
+}
+
+#[test]
 fn h01_a_list_that_changes_is_learnt_at_once() {
     let session = Session::new("allow := true\n\nvisible := true");
     let gets = session.upstream.stream_on("GET");
