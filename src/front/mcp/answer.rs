@@ -20,7 +20,7 @@ use super::list;
 use super::message::FromServer;
 use super::refuse::{self, Asked};
 use super::seal::Bound;
-use super::session::{Expected, Session};
+use super::session::{Expected, Session, Waiting};
 use super::upstream::Server;
 use super::{Front, question};
 use crate::call::Agent;
@@ -120,7 +120,7 @@ pub struct Inspector {
     /// What the answer is held to.
     pub expected: Expected,
     /// The call that is answered.
-    pub in_flight: Option<InFlight>,
+    pub in_flight: Waiting,
     /// Whether the answer has been seen.
     pub answered: bool,
 }

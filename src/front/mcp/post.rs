@@ -17,7 +17,7 @@ use super::message::{Kind, Message};
 use super::methods::{self, Fate, Method as Row, Spoken};
 use super::refuse::Asked;
 use super::seal::Bound;
-use super::session::{Expected, Session};
+use super::session::{Expected, Session, Waiting};
 use super::upstream::Server;
 use super::{Context, Front, mirror, relay};
 use crate::call::{Agent, Call, Claimed, Door};
@@ -200,7 +200,7 @@ impl Front {
             session_headers,
             asked,
             expected,
-            in_flight: None,
+            in_flight: Waiting::default(),
             answered: false,
         };
         relay::relay(inspector, response, Some(slot)).await
@@ -352,6 +352,10 @@ impl Front {
         let carrier =
             Post { server: Arc::clone(&server), message, headers, trace, expected: &expected };
         let (response, in_flight) = self.gate.handle(arrival, carrier).await?;
+        let in_flight = Waiting::of(in_flight);
+        if let (Some((_, session)), Some(id)) = (&session, &asked.id) {
+            session.waits(id, in_flight.clone());
+        }
         let inspector = Inspector {
             front: Arc::clone(&self),
             server,
@@ -360,7 +364,7 @@ impl Front {
             session_headers,
             asked,
             expected,
-            in_flight: Some(in_flight),
+            in_flight,
             answered: false,
         };
         let relayed = relay::relay(inspector, response, Some(slot)).await;
