@@ -235,7 +235,8 @@ impl Front {
                 definition = of_task.map(|definition| Offered { definition, changed: false });
             }
             if row.name == "subscriptions/listen" {
-                self.own_tasks_only(&incoming)?;
+                let server = &incoming.server.settings.name;
+                self.own_tasks_only(&incoming.message, server, &incoming.agent.id)?;
             }
             Target::Method
         };
@@ -286,22 +287,6 @@ impl Front {
         let definition = definition.map(|offered| offered.definition);
         let expected = ExpectedCall { method: row.name, name, definition, arguments: canonical };
         Ok((arrival, Sending { incoming, expected }))
-    }
-
-    /// A subscription may name tasks (SEP-2663): another agent's do not exist.
-    fn own_tasks_only(&self, incoming: &Taken) -> Result<(), Refusal> {
-        let params = incoming.message.params();
-        let wanted = params.and_then(|params| params.get("notifications"));
-        let Some(tasks) = wanted.and_then(|wanted| wanted.get("taskIds")) else { return Ok(()) };
-        let unreadable = || Refusal::Parameters {
-            method: "subscriptions/listen",
-            reason: "`taskIds` must be a list of strings".to_owned(),
-        };
-        for task in tasks.as_array().ok_or_else(unreadable)? {
-            let task = task.as_str().ok_or_else(unreadable)?;
-            self.tasks.find(&incoming.server.settings.name, task, &incoming.agent.id)?;
-        }
-        Ok(())
     }
 
     /// Puts the server's own state back where the agent brought it sealed.
