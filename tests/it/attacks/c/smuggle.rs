@@ -112,10 +112,7 @@ fn encodings() -> Vec<(String, Vec<u8>)> {
             ("endspacerx", ["Transfer-Encoding: chunked\r", "X: X"]),
             ("endspacexn", ["Transfer-Encoding: chunked", "\nX: X"]),
         ] {
-            lines.push((
-                format!("{name} {odd:#04x}"),
-                [before.as_bytes(), &[odd], after.as_bytes()].concat(),
-            ));
+            lines.push((format!("{name} {odd:#04x}"), [before.as_bytes(), &[odd], after.as_bytes()].concat()));
         }
     }
     lines
@@ -248,35 +245,16 @@ fn others() -> Vec<Case> {
     let full = hidden.len();
     let lines = [
         // The hidden request is the body of a request that is thought to have none.
-        format!(
-            "GET /mcp/crm HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\ncontent-length: {full}\r\n\r\n{inside}"
-        ),
-        format!(
-            "DELETE /mcp/crm HTTP/1.1\r\nhost: localhost\r\ncontent-length: {full}\r\n\r\n{inside}"
-        ),
-        format!(
-            "OPTIONS /mcp/crm HTTP/1.1\r\nhost: localhost\r\ncontent-length: {full}\r\n\r\n{inside}"
-        ),
-        format!(
-            "POST /nowhere HTTP/1.1\r\nhost: localhost\r\ncontent-length: {full}\r\n\r\n{inside}"
-        ),
-        format!(
-            "POST /mcp/crm HTTP/1.1\r\nhost: evil.example\r\ncontent-length: {full}\r\n\r\n{inside}"
-        ),
-        format!(
-            "POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\ncontent-length: {full}\r\n\r\n{inside}"
-        ),
-        format!(
-            "POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n{TYPES}\r\ncontent-length: {full}\r\n\r\n{inside}"
-        ),
+        format!("GET /mcp/crm HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\ncontent-length: {full}\r\n\r\n{inside}"),
+        format!("DELETE /mcp/crm HTTP/1.1\r\nhost: localhost\r\ncontent-length: {full}\r\n\r\n{inside}"),
+        format!("OPTIONS /mcp/crm HTTP/1.1\r\nhost: localhost\r\ncontent-length: {full}\r\n\r\n{inside}"),
+        format!("POST /nowhere HTTP/1.1\r\nhost: localhost\r\ncontent-length: {full}\r\n\r\n{inside}"),
+        format!("POST /mcp/crm HTTP/1.1\r\nhost: evil.example\r\ncontent-length: {full}\r\n\r\n{inside}"),
+        format!("POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\ncontent-length: {full}\r\n\r\n{inside}"),
+        format!("POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n{TYPES}\r\ncontent-length: {full}\r\n\r\n{inside}"),
         // Versions and request lines that end elsewhere.
-        format!(
-            "POST /mcp/crm HTTP/1.0\r\nhost: localhost\r\n{TYPES}\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{honest}\r\n0\r\n\r\n{inside}",
-            length
-        ),
-        format!(
-            "POST /mcp/crm HTTP/1.0\r\nhost: localhost\r\n{TYPES}\r\ncontent-length: {length}\r\n\r\n{honest}{inside}"
-        ),
+        format!("POST /mcp/crm HTTP/1.0\r\nhost: localhost\r\n{TYPES}\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{honest}\r\n0\r\n\r\n{inside}", length),
+        format!("POST /mcp/crm HTTP/1.0\r\nhost: localhost\r\n{TYPES}\r\ncontent-length: {length}\r\n\r\n{honest}{inside}"),
         format!("POST /mcp/crm\r\n\r\n{inside}"),
         format!("POST /mcp/crm HTTP/9.9\r\nhost: localhost\r\n\r\n{inside}"),
         format!("POST /mcp/crm HTTP/1.1 \r\nhost: localhost\r\n\r\n{inside}"),
@@ -288,13 +266,9 @@ fn others() -> Vec<Case> {
         format!("POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\nx\r\n\r\n{inside}"),
         format!("POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\nx: a\0b\r\n\r\n{inside}"),
         // An upgrade, and a tunnel.
-        format!(
-            "POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\ncontent-length: 0\r\n\r\n{inside}"
-        ),
+        format!("POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\ncontent-length: 0\r\n\r\n{inside}"),
         format!("CONNECT localhost:80 HTTP/1.1\r\nhost: localhost:80\r\n\r\n{inside}"),
-        format!(
-            "POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\n{TYPES}\r\ntransfer-encoding: chunked\r\ntrailer: content-length\r\n\r\n{length:x}\r\n{honest}\r\n0\r\ncontent-length: {full}\r\nhost: evil.example\r\nconnection: close\r\n"
-        ),
+        format!("POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\n{TYPES}\r\ntransfer-encoding: chunked\r\ntrailer: content-length\r\n\r\n{length:x}\r\n{honest}\r\n0\r\ncontent-length: {full}\r\nhost: evil.example\r\nconnection: close\r\n"),
     ];
     lines
         .into_iter()
@@ -331,8 +305,7 @@ fn c04_a_request_has_one_end() {
                     let found = statuses(gate.connect(), &case.bytes);
                     let answered = found.iter().filter(|status| **status == 200).count();
                     executed.fetch_add(answered, Ordering::Relaxed);
-                    let refused =
-                        found.iter().all(|status| matches!(status, 100 | 200 | 400..=499));
+                    let refused = found.iter().all(|status| matches!(status, 100 | 200 | 400..=499));
                     if answered > 1 || !refused || found.len() > 2 {
                         odd.lock().unwrap().push((case.name.clone(), found));
                     }
