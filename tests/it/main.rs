@@ -14,7 +14,7 @@ mod corpus;
 mod decide;
 mod layers;
 mod modes;
+mod readme;
 mod reload;
 mod spans;
-mod readme;
 mod support;

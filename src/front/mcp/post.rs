@@ -17,7 +17,7 @@ use super::message::{Kind, Message};
 use super::methods::{self, Fate, Method as Row, Spoken};
 use super::refuse::Asked;
 use super::seal::Bound;
-use super::session::{Expected, Session};
+use super::session::{Expected, Session, Waiting};
 use super::upstream::Server;
 use super::{Context, Front, mirror, relay};
 use crate::call::{Agent, Call, Claimed, Door};
@@ -185,6 +185,9 @@ impl Front {
             "tools/list" => Expected::Tools,
             _ => Expected::Anything,
         };
+        if expected == Expected::Initialize {
+            self.sessions.room(&agent.id)?;
+        }
         if let (Some((_, session)), Some(id)) = (&session, &asked.id) {
             session.expect(id, expected.clone());
         }
@@ -198,7 +201,7 @@ impl Front {
             session_headers,
             asked,
             expected,
-            in_flight: None,
+            in_flight: Waiting::default(),
             answered: false,
         };
         relay::relay(inspector, response, Some(slot)).await
@@ -233,7 +236,8 @@ impl Front {
                 definition = of_task.map(|definition| Offered { definition, changed: false });
             }
             if row.name == "subscriptions/listen" {
-                self.own_tasks_only(&incoming)?;
+                let server = &incoming.server.settings.name;
+                self.own_tasks_only(&incoming.message, server, &incoming.agent.id)?;
             }
             Target::Method
         };
@@ -286,22 +290,6 @@ impl Front {
         Ok((arrival, Sending { incoming, expected }))
     }
 
-    /// A subscription may name tasks (SEP-2663): another agent's do not exist.
-    fn own_tasks_only(&self, incoming: &Taken) -> Result<(), Refusal> {
-        let params = incoming.message.params();
-        let wanted = params.and_then(|params| params.get("notifications"));
-        let Some(tasks) = wanted.and_then(|wanted| wanted.get("taskIds")) else { return Ok(()) };
-        let unreadable = || Refusal::Parameters {
-            method: "subscriptions/listen",
-            reason: "`taskIds` must be a list of strings".to_owned(),
-        };
-        for task in tasks.as_array().ok_or_else(unreadable)? {
-            let task = task.as_str().ok_or_else(unreadable)?;
-            self.tasks.find(&incoming.server.settings.name, task, &incoming.agent.id)?;
-        }
-        Ok(())
-    }
-
     /// Puts the server's own state back where the agent brought it sealed.
     fn unseal(
         &self,
@@ -350,6 +338,10 @@ impl Front {
         let carrier =
             Post { server: Arc::clone(&server), message, headers, trace, expected: &expected };
         let (response, in_flight) = self.gate.handle(arrival, carrier).await?;
+        let in_flight = Waiting::of(in_flight);
+        if let (Some((_, session)), Some(id)) = (&session, &asked.id) {
+            session.waits(id, in_flight.clone());
+        }
         let inspector = Inspector {
             front: Arc::clone(&self),
             server,
@@ -358,7 +350,7 @@ impl Front {
             session_headers,
             asked,
             expected,
-            in_flight: Some(in_flight),
+            in_flight,
             answered: false,
         };
         let relayed = relay::relay(inspector, response, Some(slot)).await;

@@ -355,6 +355,7 @@ const CODES: &[&str] = &[
     "unauthenticated",
     "identity_unavailable",
     "unknown_handle",
+    "missing_capability",
     "unknown_tool",
     "unusable_tool",
     "changed_tool",
