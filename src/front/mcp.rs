@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::{CONNECTION, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::Incoming;
@@ -181,8 +182,11 @@ impl Front {
                 }
                 let mut response = refuse::response(&refusal, &context.asked);
                 if head.version == Version::HTTP_2 {
-                    // There it has no such header (RFC 9113, 8.2.2), and its streams have clear ends.
-                    response.headers_mut().remove(http::header::CONNECTION);
+                    // It has no such header (RFC 9113, 8.2.2), and its streams have clear ends.
+                    response.headers_mut().remove(CONNECTION);
+                } else if head.method == Method::CONNECT {
+                    // What follows was meant for the other end of the tunnel.
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 response
             }

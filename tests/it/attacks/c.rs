@@ -4,3 +4,4 @@ mod h2;
 mod names;
 mod slow;
 mod smuggle;
+pub(crate) mod tls;

@@ -1,1 +1,6 @@
+//! J: faults and lifecycle.
 
+mod disk;
+mod kill;
+mod stop;
+mod upstream;

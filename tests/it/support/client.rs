@@ -155,10 +155,13 @@ impl Connection {
     /// Reads a whole response; `None` if the connection was closed instead.
     pub(crate) fn try_response(&mut self) -> Option<Response> {
         let mut response = self.try_head()?;
-        while let Some(byte) = self.byte() {
-            response.body.push(byte);
-        }
+        response.body = self.rest();
         Some(response)
+    }
+
+    /// Reads the body, after its head.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        std::iter::from_fn(|| self.byte()).collect()
     }
 
     /// Reads one event of a stream, without the blank line after it; `None` at its end.

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -75,6 +76,12 @@ impl Setup {
             self.agents.push_str(&format!("  - {{id: {id}, token: {{file: ./{id}.token}}}}\n"));
             self = self.file(&format!("{id}.token"), &Self::token(id));
         }
+        self
+    }
+
+    /// These agents, as lines of YAML, in place of the anonymous one.
+    pub(crate) fn agent_lines(mut self, lines: &str) -> Self {
+        lines.clone_into(&mut self.agents);
         self
     }
 
@@ -151,6 +158,14 @@ impl Gate {
             }
         }
         panic!("no free port");
+    }
+
+    /// Starts one with the state of another, which has to be refused; what it says.
+    pub(crate) fn refused_to_start(setup: &Setup, directory: &Path) -> String {
+        setup.write(directory, free_port(), free_port());
+        let mut child = spawn(directory);
+        assert_eq!(child.wait().unwrap().code(), Some(1));
+        fs::read_to_string(directory.join("gate.log")).unwrap()
     }
 
     /// Starts one that cannot: its exit code, and what it said. It never was ready.
@@ -287,6 +302,13 @@ impl Gate {
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
     }
 
+    /// Waits until nobody can connect any more, or who could hears that it shuts down.
+    pub(crate) fn until_draining(&self) {
+        while client::try_fetch(self.agents, "/").is_some_and(|r| r.status == 404) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Waits for the end, and gives the exit code.
     pub(crate) fn wait(&mut self) -> i32 {
         let until = Instant::now() + PATIENCE;
@@ -372,8 +394,16 @@ const CODES: &[&str] = &[
     "invalid_answer",
 ];
 
+/// A port that nobody has, and that no other test of this process is given: were it the kernel's
+/// choice, two gates would now and then be told the same.
 fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id() * 211;
+    (0..20_000)
+        .map(|_| 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000)
+        .map(|port| SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap())))
+        .find(|address| TcpListener::bind(address).is_ok())
+        .expect("a free port")
 }
 
 fn spawn(directory: &Path) -> Child {

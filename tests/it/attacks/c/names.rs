@@ -32,9 +32,8 @@ fn c03_a_body_past_the_limit_is_refused_and_never_cut() {
     let (upstream, _) = echo();
     let gate = Gate::start(&Setup::to(&upstream).config("limits: {body: 4096}"));
     let frame = call(1, "echo", r#"{"text":""}"#).len();
-    let of = |length: usize| {
-        call(1, "echo", &format!(r#"{{"text":"{}"}}"#, "x".repeat(length - frame)))
-    };
+    let of =
+        |length: usize| call(1, "echo", &format!(r#"{{"text":"{}"}}"#, "x".repeat(length - frame)));
     for (length, status) in [(4096, 200), (4097, 413), (1 << 20, 413)] {
         let body = of(length);
         let plain = gate.post(&body);
@@ -91,10 +90,22 @@ fn c08_a_request_for_another_host_is_refused() {
     }
     let calls = upstream.calls().len();
     for request in [
-        format!("POST http://evil.example/mcp/crm HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()),
-        format!("POST /mcp/crm HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()),
-        format!("POST /mcp/crm HTTP/1.0\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()),
-        format!("POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()),
+        format!(
+            "POST http://evil.example/mcp/crm HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+        format!(
+            "POST /mcp/crm HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+        format!(
+            "POST /mcp/crm HTTP/1.0\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+        format!(
+            "POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ),
     ] {
         let response = gate.send(request.as_bytes());
         assert!(matches!(response.status, 400 | 403), "{request} {response:?}");

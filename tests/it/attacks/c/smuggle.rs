@@ -4,6 +4,7 @@
 //! `defparam/smuggler`: whoever believes the other reader executes what hides behind the end. Each
 //! hides a call to the tool `smuggled`, which must never go up.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::{Connection, Gate, Setup, Upstream, call, post, tool};
@@ -16,8 +17,29 @@ struct Case {
     bytes: Vec<u8>,
 }
 
+/// The id of the call that is no secret, until each case gets one of its own.
+const ID: u64 = 1_000_000;
+
 fn honest() -> String {
-    call(1, "echo", "{}")
+    call(ID, "echo", "{}")
+}
+
+/// All cases, each with its own id.
+fn cases() -> Vec<Case> {
+    let mut cases = two_lengths();
+    cases.extend(lengths());
+    cases.extend(chunks());
+    cases.extend(others());
+    for (id, case) in (ID..).zip(&mut cases) {
+        let (from, to) = (ID.to_string(), id.to_string());
+        while let Some(at) = case.bytes.windows(from.len()).position(|w| w == from.as_bytes()) {
+            if from == to {
+                break;
+            }
+            case.bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
+        }
+    }
+    cases
 }
 
 /// A whole request that must not be seen as one.
@@ -112,7 +134,10 @@ fn encodings() -> Vec<(String, Vec<u8>)> {
             ("endspacerx", ["Transfer-Encoding: chunked\r", "X: X"]),
             ("endspacexn", ["Transfer-Encoding: chunked", "\nX: X"]),
         ] {
-            lines.push((format!("{name} {odd:#04x}"), [before.as_bytes(), &[odd], after.as_bytes()].concat()));
+            lines.push((
+                format!("{name} {odd:#04x}"),
+                [before.as_bytes(), &[odd], after.as_bytes()].concat(),
+            ));
         }
     }
     lines
@@ -245,16 +270,35 @@ fn others() -> Vec<Case> {
     let full = hidden.len();
     let lines = [
         // The hidden request is the body of a request that is thought to have none.
-        format!("GET /mcp/crm HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\ncontent-length: {full}\r\n\r\n{inside}"),
-        format!("DELETE /mcp/crm HTTP/1.1\r\nhost: localhost\r\ncontent-length: {full}\r\n\r\n{inside}"),
-        format!("OPTIONS /mcp/crm HTTP/1.1\r\nhost: localhost\r\ncontent-length: {full}\r\n\r\n{inside}"),
-        format!("POST /nowhere HTTP/1.1\r\nhost: localhost\r\ncontent-length: {full}\r\n\r\n{inside}"),
-        format!("POST /mcp/crm HTTP/1.1\r\nhost: evil.example\r\ncontent-length: {full}\r\n\r\n{inside}"),
-        format!("POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\ncontent-length: {full}\r\n\r\n{inside}"),
-        format!("POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n{TYPES}\r\ncontent-length: {full}\r\n\r\n{inside}"),
+        format!(
+            "GET /mcp/crm HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\ncontent-length: {full}\r\n\r\n{inside}"
+        ),
+        format!(
+            "DELETE /mcp/crm HTTP/1.1\r\nhost: localhost\r\ncontent-length: {full}\r\n\r\n{inside}"
+        ),
+        format!(
+            "OPTIONS /mcp/crm HTTP/1.1\r\nhost: localhost\r\ncontent-length: {full}\r\n\r\n{inside}"
+        ),
+        format!(
+            "POST /nowhere HTTP/1.1\r\nhost: localhost\r\ncontent-length: {full}\r\n\r\n{inside}"
+        ),
+        format!(
+            "POST /mcp/crm HTTP/1.1\r\nhost: evil.example\r\ncontent-length: {full}\r\n\r\n{inside}"
+        ),
+        format!(
+            "POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\ncontent-length: {full}\r\n\r\n{inside}"
+        ),
+        format!(
+            "POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n{TYPES}\r\ncontent-length: {full}\r\n\r\n{inside}"
+        ),
         // Versions and request lines that end elsewhere.
-        format!("POST /mcp/crm HTTP/1.0\r\nhost: localhost\r\n{TYPES}\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{honest}\r\n0\r\n\r\n{inside}", length),
-        format!("POST /mcp/crm HTTP/1.0\r\nhost: localhost\r\n{TYPES}\r\ncontent-length: {length}\r\n\r\n{honest}{inside}"),
+        format!(
+            "POST /mcp/crm HTTP/1.0\r\nhost: localhost\r\n{TYPES}\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{honest}\r\n0\r\n\r\n{inside}",
+            length
+        ),
+        format!(
+            "POST /mcp/crm HTTP/1.0\r\nhost: localhost\r\n{TYPES}\r\ncontent-length: {length}\r\n\r\n{honest}{inside}"
+        ),
         format!("POST /mcp/crm\r\n\r\n{inside}"),
         format!("POST /mcp/crm HTTP/9.9\r\nhost: localhost\r\n\r\n{inside}"),
         format!("POST /mcp/crm HTTP/1.1 \r\nhost: localhost\r\n\r\n{inside}"),
@@ -266,9 +310,13 @@ fn others() -> Vec<Case> {
         format!("POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\nx\r\n\r\n{inside}"),
         format!("POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\nx: a\0b\r\n\r\n{inside}"),
         // An upgrade, and a tunnel.
-        format!("POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\ncontent-length: 0\r\n\r\n{inside}"),
+        format!(
+            "POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\ncontent-length: 0\r\n\r\n{inside}"
+        ),
         format!("CONNECT localhost:80 HTTP/1.1\r\nhost: localhost:80\r\n\r\n{inside}"),
-        format!("POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\n{TYPES}\r\ntransfer-encoding: chunked\r\ntrailer: content-length\r\n\r\n{length:x}\r\n{honest}\r\n0\r\ncontent-length: {full}\r\nhost: evil.example\r\nconnection: close\r\n"),
+        format!(
+            "POST /mcp/crm HTTP/1.1\r\nhost: localhost\r\n{TYPES}\r\ntransfer-encoding: chunked\r\ntrailer: content-length\r\n\r\n{length:x}\r\n{honest}\r\n0\r\ncontent-length: {full}\r\nhost: evil.example\r\nconnection: close\r\n"
+        ),
     ];
     lines
         .into_iter()
@@ -276,14 +324,14 @@ fn others() -> Vec<Case> {
         .collect()
 }
 
-/// What one request brought: all statuses until the connection was closed.
-fn statuses(mut connection: Connection, bytes: &[u8]) -> Vec<u16> {
+/// What one request brought: all answers until the connection was closed.
+fn answers(mut connection: Connection, bytes: &[u8]) -> Vec<(u16, String)> {
     connection.send(bytes);
-    let mut statuses = Vec::new();
+    let mut answers = Vec::new();
     while let Some(response) = connection.try_response() {
-        statuses.push(response.status);
+        answers.push((response.status, response.text()));
     }
-    statuses
+    answers
 }
 
 #[test]
@@ -291,10 +339,7 @@ fn c04_a_request_has_one_end() {
     let upstream = Upstream::of_tools(&[tool("echo", "{}"), tool("smuggled", "{}")]);
     let limits = "limits: {body_timeout: 1s, header_timeout: 1s, connection_idle: 1s}";
     let gate = Gate::start(&Setup::to(&upstream).config(limits));
-    let mut cases = two_lengths();
-    cases.extend(lengths());
-    cases.extend(chunks());
-    cases.extend(others());
+    let cases = cases();
     assert!(cases.len() > 500, "{}", cases.len());
     let next = AtomicUsize::new(0);
     let (executed, odd) = (AtomicUsize::new(0), std::sync::Mutex::new(Vec::new()));
@@ -302,11 +347,13 @@ fn c04_a_request_has_one_end() {
         for _ in 0..32 {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let found = statuses(gate.connect(), &case.bytes);
-                    let answered = found.iter().filter(|status| **status == 200).count();
+                    let found = answers(gate.connect(), &case.bytes);
+                    let answered = found.iter().filter(|(status, _)| *status == 200).count();
                     executed.fetch_add(answered, Ordering::Relaxed);
-                    let refused = found.iter().all(|status| matches!(status, 100 | 200 | 400..=499));
-                    if answered > 1 || !refused || found.len() > 2 {
+                    let clear = found.iter().all(|(status, text)| {
+                        matches!(status, 100 | 200 | 400..=499) && !text.contains("smuggled")
+                    });
+                    if answered > 1 || !clear || found.len() > 2 {
                         odd.lock().unwrap().push((case.name.clone(), found));
                     }
                 }
@@ -318,7 +365,10 @@ fn c04_a_request_has_one_end() {
     let tools: Vec<_> = seen.iter().map(|seen| seen.json()["params"]["name"].clone()).collect();
     assert!(!tools.contains(&"smuggled".into()), "smuggled, of {} calls: {odd:#?}", tools.len());
     assert!(odd.is_empty(), "{odd:#?}");
-    assert_eq!(seen.len(), executed.into_inner());
+    // An answer may be lost where much that came behind it is unread, but no call is made twice.
+    let ids: HashSet<_> = seen.iter().map(|seen| seen.json()["id"].to_string()).collect();
+    assert_eq!(ids.len(), seen.len());
+    assert!(seen.len() >= executed.into_inner());
     assert_eq!(gate.post(&honest()).status, 200);
     assert_eq!(gate.post(&call(2, "smuggled", "{}")).status, 200);
 }

@@ -1,0 +1,83 @@
+//! I05: the disk is full.
+
+use std::fs;
+use std::process::Command;
+
+use crate::support::{Gate, Setup, Upstream, call, tool};
+
+/// A file system of its own, of this size in KiB, unmounted when dropped. Needs root.
+struct Mounted(std::path::PathBuf);
+
+impl Mounted {
+    fn at(path: &std::path::Path, kib: usize) -> Option<Self> {
+        fs::create_dir_all(path).unwrap();
+        let size = format!("size={kib}k,mode=0700");
+        let mut mount = Command::new("mount");
+        let done = mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).status();
+        done.is_ok_and(|status| status.success()).then(|| Self(path.to_owned()))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn i05_on_a_full_disk_nothing_goes_up_and_space_is_all_it_takes() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(_mounted) = Mounted::at(&directory.path().join("state"), 256) else {
+        assert_ne!(std::env::var("USER").as_deref(), Ok("root"), "root can mount");
+        eprintln!("skipped: mounting needs root");
+        return;
+    };
+    let upstream = Upstream::of_tools(&[tool("echo", "{}")]);
+    let ballast = directory.path().join("state/ballast");
+    fs::write(&ballast, vec![1; 64 << 10]).unwrap();
+    let gate = Gate::start_in(&Setup::to(&upstream), directory);
+    let body = call(1, "echo", "{}");
+    // What was allocated is used up first.
+    let answered = (0..5000).take_while(|_| {
+        let answer = gate.post(&body).json();
+        answer["result"]["isError"] != true
+    });
+    let answered = answered.count();
+    assert!(answered > 0 && answered < 5000, "{answered}");
+    let sent = upstream.calls().len();
+    assert_eq!(sent, answered);
+    for _ in 0..20 {
+        let refused = gate.post(&body);
+        assert_eq!((refused.status, &*refused.code()), (200, "record_failed"));
+    }
+    assert_eq!(gate.post("{}").status, 400);
+    assert_eq!(upstream.calls().len(), sent);
+    assert!(gate.metric("countersign_refusals_total", &["record_failed"]) >= 20.0);
+    // All that is there is whole, and each call that went up has its intent.
+    let allowed = gate.trail().iter().filter(|e| e["code"] == "allowed").count();
+    assert_eq!(allowed, sent);
+    fs::remove_file(&ballast).unwrap();
+    assert_eq!(gate.post(&body).json()["result"]["content"][0]["text"], "echo");
+    assert_eq!(upstream.calls().len(), sent + 1);
+    gate.trail();
+    assert_eq!(gate.stop(), 0);
+}
+
+#[test]
+fn i06_labels_stay_few_whatever_agents_call() {
+    let upstream = Upstream::of_tools(&[tool("echo", "{}")]);
+    let gate = Gate::start(&Setup::to(&upstream));
+    let mut connection = gate.connect();
+    let lines = |gate: &Gate| gate.operator("/metrics").text().lines().count();
+    for n in 0..50 {
+        connection.send(&crate::support::post("/mcp/crm", &[], call(1, &format!("x{n}"), "{}")));
+        connection.response();
+    }
+    let few = lines(&gate);
+    for n in 50..3000 {
+        connection.send(&crate::support::post("/mcp/crm", &[], call(1, &format!("x{n}"), "{}")));
+        assert_eq!(connection.response().code(), "unknown_tool");
+    }
+    assert_eq!(lines(&gate), few);
+    gate.decisions(3000);
+}
