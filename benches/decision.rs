@@ -19,6 +19,7 @@ use countersign::gate::{Arrival, Gate, Offered, Snapshot, Target};
 use countersign::json::{Digest, Map};
 use countersign::metrics::{Build, Metrics};
 use countersign::refusal::Refusal;
+use countersign::telemetry::CallSpan;
 use countersign::tools::{Catalogue, Classifier, Limits};
 use countersign::trail::{self, Trail};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
@@ -29,7 +30,7 @@ struct Nothing;
 impl Carrier for Nothing {
     type Answer = ();
 
-    async fn carry(self, call: Call) -> Result<(), Refusal> {
+    async fn carry(self, call: Call, _: &CallSpan) -> Result<(), Refusal> {
         black_box(call);
         Ok(())
     }
@@ -104,6 +105,7 @@ fn arrival(agent: &Arc<Agent>, tool: &Offered, n: u64, varies: Varies) -> Arriva
         claimed: Claimed::default(),
         session: None,
         trace: None,
+        span: CallSpan::default(),
         received_at: SystemTime::now(),
     }
 }
