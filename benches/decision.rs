@@ -30,7 +30,7 @@ struct Nothing;
 impl Carrier for Nothing {
     type Answer = ();
 
-    async fn carry(self, call: Call, _: &CallSpan) -> Result<(), Refusal> {
+    async fn carry(self, call: Call, _span: &CallSpan) -> Result<(), Refusal> {
         black_box(call);
         Ok(())
     }
@@ -113,8 +113,7 @@ fn arrival(agent: &Arc<Agent>, tool: &Offered, n: u64, varies: Varies) -> Arriva
 fn decisions(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let tool = offered();
-    let agent =
-        Arc::new(Agent { id: Arc::from("demo"), groups: Vec::new(), claims: Map::new() });
+    let agent = Arc::new(Agent { id: Arc::from("demo"), groups: Vec::new(), claims: Map::new() });
     for (name, varies, sync) in [
         ("remembered, no fsync", Varies::Reason, false),
         ("one package asked, no fsync", Varies::Amount, false),

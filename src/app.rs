@@ -88,7 +88,7 @@ impl App {
         metrics.policy_loaded(&snapshot.digest.to_string());
         let unusable = |cause| Fault::State { path: config.state.clone(), cause };
         compose::make_private(&config.state).map_err(unusable)?;
-        let seal = compose::seal(&config.state).map_err(unusable)?;
+        let seal = compose::seal(&config.state, config.limits.session_idle).map_err(unusable)?;
         let trail = Trail::open(&config.state.join("trail"), trail::Settings::default())
             .map_err(Fault::Trail)?;
         if let Some(cut) = trail.cut() {

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Imports go one way, and `tests/it/layers.rs` holds them to it:
-//! `json`, `call`, `refusal` ← `config`, `tools`, `metrics`, `trail` ← `gate` ← `front`, `review`
-//! ← `app`, `cli`.
+//! `json`, `host`, `call`, `refusal` ← `config`, `tools`, `metrics`, `trail` ← `gate` ← `front`,
+//! `review` ← `app`, `cli`.
 
 pub mod app;
 pub mod call;

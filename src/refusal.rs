@@ -70,6 +70,9 @@ pub enum Refusal {
     /// The request did not arrive whole in time.
     #[error("the request did not arrive in time")]
     Slow,
+    /// The client went away before the decision. Only the record hears it.
+    #[error("the call was cancelled before it was decided")]
+    Abandoned,
     /// A content type or encoding that the gate does not read.
     #[error("send `content-type: application/json` without a content encoding")]
     Media,
@@ -191,6 +194,7 @@ impl Refusal {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::Slow => "request_timeout",
+            Self::Abandoned => "cancelled",
             Self::Media => "unsupported_media_type",
             Self::Host => "host_not_allowed",
             Self::Origin => "origin_not_allowed",
@@ -227,7 +231,7 @@ impl Refusal {
             | Self::Parameters { .. } => StatusCode::BAD_REQUEST,
             Self::UnknownMethod | Self::NotFound | Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Slow => StatusCode::REQUEST_TIMEOUT,
+            Self::Slow | Self::Abandoned => StatusCode::REQUEST_TIMEOUT,
             Self::Media => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Host | Self::Origin => StatusCode::FORBIDDEN,
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
@@ -256,7 +260,10 @@ impl Refusal {
             Self::Json(fault) => fault.rpc_code(),
             Self::Batch | Self::Envelope(_) => -32600,
             Self::UnknownMethod => -32601,
-            Self::Parameters { .. } | Self::UnknownTool | Self::UnknownTask | Self::Arguments { .. } => -32602,
+            Self::Parameters { .. }
+            | Self::UnknownTool
+            | Self::UnknownTask
+            | Self::Arguments { .. } => -32602,
             Self::MissingCapability(_) => -32021,
             Self::HeaderMismatch { .. } => -32020,
             Self::Version { .. } => -32022,
@@ -270,6 +277,7 @@ impl Refusal {
             | Self::MethodNotAllowed { .. }
             | Self::Media
             | Self::Slow
+            | Self::Abandoned
             | Self::Unknown(_) => -31004,
             Self::Overloaded(_) | Self::Draining | Self::RecordFailed => -31005,
             Self::Unreachable(_) | Self::OutcomeUnknown(_) | Self::Answer { .. } => -31006,

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{self, Config, Jwks, Problem, Proof, files};
 use crate::front::mcp::seal::Seal;
@@ -183,7 +184,7 @@ pub fn make_private(state: &Path) -> io::Result<()> {
 }
 
 /// The key that binds states to agents, made on the first start.
-pub fn seal(state: &Path) -> io::Result<Seal> {
+pub fn seal(state: &Path, lifetime: Duration) -> io::Result<Seal> {
     let path = state.join("seal.key");
     let mut key = [0; 64];
     match fs::File::open(&path) {
@@ -197,7 +198,7 @@ pub fn seal(state: &Path) -> io::Result<Seal> {
         }
         Err(error) => return Err(error),
     }
-    Ok(Seal::new(&key))
+    Ok(Seal::new(&key, lifetime))
 }
 
 fn new_key() -> [u8; 64] {

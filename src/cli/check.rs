@@ -46,7 +46,10 @@ fn named_by(config: &Config) -> Vec<Problem> {
     let tools: Vec<_> = config.tools.iter().filter(|path| path.exists()).cloned().collect();
     let there = Config { tools, ..config.clone() };
     problems.extend(compose::classifier(&there).err().unwrap_or_default());
-    problems.extend(compose::policies(config).err().unwrap_or_default());
+    // That none are named has been told too.
+    if !config.policies.is_empty() {
+        problems.extend(compose::policies(config).err().unwrap_or_default());
+    }
     problems.extend(compose::pins(config).err().unwrap_or_default());
     problems.extend(tls_problems(config));
     problems

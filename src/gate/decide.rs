@@ -47,7 +47,7 @@ pub(super) async fn decide(
     record.judged(&judged);
     match judged.outcome {
         Ok((call, definition)) => {
-            record.intend(snapshot).await?;
+            record.intend(snapshot.sync).await?;
             Ok(Permit::new(call, definition, record))
         }
         Err(refusal) => {
@@ -84,16 +84,23 @@ async fn check(
         Target::Method => None,
         Target::Tool(offered) => Some(offered),
     };
+    let seen = match &offered {
+        Some(offered) => visible(snapshot, &arrival.agent, &arrival.server, offered).await,
+        None => true,
+    };
     if let Some(offered) = &offered {
+        // What is wrong with a call to a hidden tool would tell that there is one.
+        let hidden = !seen && snapshot.mode == Mode::Enforce;
+        let told = |refusal| if hidden { Refusal::UnknownTool } else { refusal };
         if !is_accepted(snapshot, &arrival.server, offered) {
-            return Err(Refusal::ChangedTool { tool: arrival.tool.to_string() });
+            return Err(told(Refusal::ChangedTool { tool: arrival.tool.to_string() }));
         }
-        let schemas = offered.definition.usable()?;
+        let schemas = offered.definition.usable().map_err(told)?;
         let began = Instant::now();
         let given = std::mem::take(&mut arrival.arguments);
         let completed = schema::arguments(schemas, Some(given));
         judged.steps[0].1 = began.elapsed();
-        arrival.arguments = completed?;
+        arrival.arguments = completed.map_err(told)?;
     }
     let definition = offered.as_ref().map(|offered| &*offered.definition);
     let mut call = call_of(arrival, definition);
@@ -104,10 +111,6 @@ async fn check(
     let facts = sessions::facts(&session, &call, snapshot.policies.reads(&["session", "recent"]));
     let began = Instant::now();
     let verdict = only_what_we_do(ask(snapshot, &mut call, &about, facts).await);
-    let seen = match &offered {
-        Some(offered) => visible(snapshot, &call.agent, &call.server, offered).await,
-        None => true,
-    };
     judged.steps[1].1 = began.elapsed();
     // Policy may raise what the operator's tool file says.
     judged.tier = verdict.tier.map_or(class.tier, |tier| tier.max(class.tier));

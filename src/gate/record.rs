@@ -11,7 +11,7 @@ use super::decide::Judged;
 use super::policy::Verdict;
 use super::{Arrival, Snapshot, Stray};
 use crate::call::{Claimed, Door, Effect, Tier};
-use crate::config::Mode;
+use crate::config::{Mode, Sync};
 use crate::json::Digest;
 use crate::metrics::{Metrics, NearMiss, Step, UNKNOWN_TOOL};
 use crate::refusal::{Reason, Refusal};
@@ -218,10 +218,14 @@ impl Record {
     }
 
     /// Makes the intent durable. Nothing may be sent before it returns.
-    pub(super) async fn intend(&mut self, snapshot: &Snapshot) -> Result<(), Refusal> {
+    pub(super) async fn intend(&mut self, sync: Sync) -> Result<(), Refusal> {
         let began = Instant::now();
-        let fsync = snapshot.sync.of(self.tier);
+        let fsync = sync.of(self.tier);
         let written = self.write_intent(Effect::Allow, "allowed", fsync);
+        if written.is_ok() {
+            // Before the wait: a call that is given up meanwhile has its intent.
+            self.stage = Stage::Intended;
+        }
         let durable = match written {
             Ok(at) if fsync => self.ledger.trail.durable(at).await.map_err(|e| e.to_string()),
             Ok(_) => Ok(()),
@@ -237,7 +241,6 @@ impl Record {
             self.count(Effect::Deny, began.elapsed());
             return Err(Refusal::RecordFailed);
         }
-        self.stage = Stage::Intended;
         self.span.decided(self.tier, Effect::Allow);
         self.gate = self.began.elapsed();
         Ok(())
@@ -413,8 +416,9 @@ impl Drop for Record {
     fn drop(&mut self) {
         match self.stage {
             Stage::Closed => {}
-            // Its task was cancelled, or panicked, before anything was decided.
-            Stage::Open => self.refuse(&Refusal::Internal),
+            // Before anything was decided.
+            Stage::Open if std::thread::panicking() => self.refuse(&Refusal::Internal),
+            Stage::Open => self.refuse(&Refusal::Abandoned),
             Stage::Intended => {
                 self.failed_as("not_sent");
                 self.close(Ending::Cancelled, "not_sent", None);
@@ -439,3 +443,6 @@ impl Ledger {
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

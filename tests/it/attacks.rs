@@ -10,8 +10,14 @@ use countersign::json::{self, Digest, Value};
 use crate::support::{Gate, Response, Seen, Setup, Upstream, tool};
 
 mod a;
+mod b;
+mod c;
+mod d;
 mod g;
 mod h;
+mod handles;
+mod j;
+mod streams;
 
 /// Refused before it was a call.
 struct Refused<'a> {
@@ -84,4 +90,60 @@ fn is_told_to_the_model(response: &Response, code: &str) {
     let message = response.message();
     assert_eq!(message["result"]["isError"], true, "{message}");
     assert_eq!(response.code(), code, "{message}");
+}
+
+/// A request of 2026-07-28, with the headers that it must have.
+struct Modern {
+    headers: Vec<(&'static str, String)>,
+    body: Value,
+}
+
+impl Modern {
+    fn new(id: u64, method: &str, name: Option<&str>, mut params: Value) -> Self {
+        params["_meta"] = serde_json::json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        let body = serde_json::json!({
+            "jsonrpc": "2.0", "id": id, "method": method, "params": params,
+        });
+        let mut headers = vec![
+            ("mcp-protocol-version", "2026-07-28".to_owned()),
+            ("mcp-method", method.to_owned()),
+        ];
+        headers.extend(name.map(|name| ("mcp-name", name.to_owned())));
+        Self { headers, body }
+    }
+
+    fn call(id: u64, tool: &str, arguments: Value) -> Self {
+        let params = serde_json::json!({"name": tool, "arguments": arguments});
+        Self::new(id, "tools/call", Some(tool), params)
+    }
+
+    fn by(self, agent: &str) -> Self {
+        self.with("authorization", &bearer(agent))
+    }
+
+    fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    fn without(mut self, name: &str) -> Self {
+        self.headers.retain(|(known, _)| *known != name);
+        self
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let headers: Vec<_> = self.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        crate::support::post("/mcp/crm", &headers, self.body.to_string())
+    }
+
+    fn send(&self, gate: &Gate) -> Response {
+        gate.send(&self.bytes())
+    }
+}
+
+fn bearer(agent: &str) -> String {
+    format!("Bearer {}", Setup::token(agent))
 }

@@ -38,10 +38,10 @@ fn exit_codes_tell_done_failed_and_misused_apart() {
         (&["chekc"], 2),
         (&["check", "--confg", "x"], 2),
         (&["decide"], 2),
-        (&["audit", "show", "not-an-id"], 2),
         (&["demo", "--listen", "everywhere"], 2),
         (&["check"], 1),
         (&["run"], 1),
+        (&["audit", "show", "not-an-id", "--state", "."], 1),
     ] {
         let (found, out, err) = ran(directory.path(), arguments);
         assert_eq!(found, code, "{arguments:?}: {out}{err}");
@@ -120,6 +120,8 @@ fn check_tells_every_problem_with_its_place() {
 fn secrets_come_from_the_environment_and_are_never_shown() {
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join("policies")).unwrap();
+    fs::write(directory.path().join("policies/none.rego"), "package countersign.permission\n")
+        .unwrap();
     fs::write(directory.path().join("countersign.yaml"), CONFIG).unwrap();
     for (token, code, expected) in [
         (None, 1, "environment variable `BOT_TOKEN` is not set"),

@@ -16,4 +16,5 @@ mod layers;
 mod modes;
 mod reload;
 mod spans;
+mod readme;
 mod support;

@@ -86,7 +86,12 @@ pub(super) fn tail(
 ///
 /// # Errors
 /// If no call, or more than one, has such an id, or the trail is damaged before it.
-pub(super) fn show(state: &Path, id: &str, json: bool, out: &mut dyn Write) -> Result<(), AuditFault> {
+pub(super) fn show(
+    state: &Path,
+    id: &str,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), AuditFault> {
     let dir = state.join("trail");
     segments(&dir)?;
     let wanted = id.to_ascii_lowercase();

@@ -134,19 +134,62 @@ impl Inspector {
         };
         match (&message.method, message.id) {
             (Some(method), Some(_)) => question::asked(self, method, &message).await,
-            (Some(method), None) => self.notified(method),
+            (Some(method), None) => self.notified(method, &message),
             (None, _) => self.answer(&message, bytes).await,
         }
     }
 
-    fn notified(&self, method: &str) -> Passage {
+    fn notified(&self, method: &str, message: &FromServer<'_>) -> Passage {
         if method == "notifications/tools/list_changed" {
             let server = Arc::clone(&self.server);
-            tokio::spawn(async move {
-                server.offer.changed(&server).await;
-            });
+            tokio::spawn(async move { server.offer.changed(&server).await });
         }
-        if method.starts_with("notifications/") { Passage::AsIs } else { Passage::Dropped }
+        let told = match method {
+            "notifications/tasks" | "notifications/tasks/status" => self.may_hear_of(message),
+            _ => method.starts_with("notifications/"),
+        };
+        if told { Passage::AsIs } else { Passage::Dropped }
+    }
+
+    /// Whether the news is of this agent's own task, and what it carries may pass.
+    fn may_hear_of(&self, message: &FromServer<'_>) -> bool {
+        let Some(task) = message.params.and_then(Task::read) else { return false };
+        let Some(id) = &task.id else { return false };
+        let name = &self.server.settings.name;
+        let Ok(definition) = self.front.tasks.find(name, id, &self.agent.id) else { return false };
+        // Questions have to be decided, which takes a `tasks/get`: the client makes one anyway.
+        let passes =
+            task.questions.is_none() && self.inner_result(&task, definition.as_deref()).is_ok();
+        if !passes {
+            tracing::warn!(server.name = %name, "news of a task are dropped: what they carry is not checked, or does not fit");
+        }
+        passes
+    }
+
+    /// Holds the result that a finished task carries to its tool's schema.
+    fn inner_result(
+        &self,
+        task: &Task<'_>,
+        definition: Option<&crate::tools::Definition>,
+    ) -> Result<(), Refusal> {
+        let (Some(raw), Some(definition)) = (task.result, definition) else { return Ok(()) };
+        let unreadable = |_| self.server.bad_answer("its task's result cannot be read");
+        let result: CallResult<'_> = serde_json::from_str(raw.get()).map_err(unreadable)?;
+        let structured = self.structured(&result, definition.promises_structure())?;
+        let is_error = result.is_error.unwrap_or(false);
+        let shape = ResultShape { is_error, is_final: true, structured, bytes: 0 };
+        check(&self.server.settings.name, definition, &shape)
+    }
+
+    fn structured(
+        &self,
+        result: &CallResult<'_>,
+        wanted: bool,
+    ) -> Result<Option<crate::json::Value>, Refusal> {
+        let (true, Some(raw)) = (wanted, result.structured) else { return Ok(None) };
+        crate::json::parse(raw.get().as_bytes(), &self.front.answer_limits)
+            .map(Some)
+            .map_err(|fault| self.server.bad_answer(&format!("`structuredContent`: {fault}")))
     }
 
     async fn answer(&mut self, message: &FromServer<'_>, bytes: &Bytes) -> Passage {
@@ -283,14 +326,7 @@ impl Inspector {
             && result.task.is_none()
             && result.result_type.as_deref().is_none_or(|kind| kind == "complete");
         let wants = is_final && call.definition.as_ref().is_some_and(|d| d.promises_structure());
-        let structured = match (wants, result.structured) {
-            (true, Some(raw)) => {
-                Some(crate::json::parse(raw.get().as_bytes(), &self.front.answer_limits).map_err(
-                    |fault| self.server.bad_answer(&format!("`structuredContent`: {fault}")),
-                )?)
-            }
-            _ => None,
-        };
+        let structured = self.structured(result, wants)?;
         let is_error = result.is_error.unwrap_or(false);
         Ok(ResultShape { is_error, is_final, structured, bytes })
     }
@@ -327,6 +363,11 @@ impl Inspector {
         if let Some(questions) = result.input_requests {
             question::all_may_be_asked(self, questions).await?;
         }
+        if call.method == "tasks/get"
+            && let Some(task) = Task::read(raw)
+        {
+            self.inner_result(&task, call.definition.as_deref())?;
+        }
         if call.method == "tasks/list"
             && let Some(tasks) = &result.tasks
         {
@@ -340,8 +381,7 @@ impl Inspector {
 
     fn is_mine(&self, task: &RawValue) -> bool {
         let name = &self.server.settings.name;
-        serde_json::from_str::<Task<'_>>(task.get())
-            .ok()
+        Task::read(task)
             .and_then(|task| task.id)
             .is_some_and(|id| self.front.tasks.find(name, &id, &self.agent.id).is_ok())
     }
@@ -392,6 +432,13 @@ pub struct ExpectedCall {
     pub arguments: Arc<[u8]>,
 }
 
+impl PartialEq for ExpectedCall {
+    fn eq(&self, other: &Self) -> bool {
+        let digest = |call: &Self| call.definition.as_ref().map(|definition| definition.digest);
+        self.method == other.method && self.name == other.name && digest(self) == digest(other)
+    }
+}
+
 /// What the gate reads of a result; `Value`s only where they are checked.
 #[derive(Deserialize)]
 struct CallResult<'a> {
@@ -417,4 +464,15 @@ struct CallResult<'a> {
 struct Task<'a> {
     #[serde(borrow, rename = "taskId", default)]
     id: Option<Cow<'a, str>>,
+    /// From 2026-07-28 on a task carries its result, and what it asks.
+    #[serde(borrow, default)]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, rename = "inputRequests", default)]
+    questions: Option<&'a RawValue>,
+}
+
+impl<'a> Task<'a> {
+    fn read(raw: &'a RawValue) -> Option<Self> {
+        serde_json::from_str(raw.get()).ok()
+    }
 }

@@ -26,7 +26,9 @@ pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
 pub const PARAM_PREFIX: &str = "mcp-param-";
 
 /// The revisions spoken here, oldest first.
-pub const REVISIONS: &[&str] = &["2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"];
+pub const REVISIONS: &[&str] = &[OLDEST, "2025-06-18", "2025-11-25", "2026-07-28"];
+/// The revision of who does not say which.
+pub const OLDEST: &str = "2025-03-26";
 /// The first stateless revision.
 pub const STATELESS: &str = "2026-07-28";
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -69,8 +71,8 @@ pub fn revision(
     }
     let Some(named) = header.or(body) else {
         // The server negotiates an `initialize`; all else without a word means the oldest.
-        let oldest = message.method() != "initialize" && minimum > "2025-03-26";
-        return if oldest { Err(unsupported("2025-03-26", minimum)) } else { Ok(None) };
+        let oldest = message.method() != "initialize" && minimum > OLDEST;
+        return if oldest { Err(unsupported(OLDEST, minimum)) } else { Ok(None) };
     };
     let Some(known) = REVISIONS.iter().find(|revision| **revision == named) else {
         return Err(unsupported(named, minimum));
@@ -135,10 +137,13 @@ fn compare(
 }
 
 /// Compares each declared `Mcp-Param-*` with the arguments as the client sent them.
+///
+/// As with [`standard`], the older revisions need not have them, but may not lie in them.
 pub fn parameters(
     headers: &HeaderMap,
     declared: &[HeaderParam],
     arguments: Option<&Value>,
+    required: bool,
 ) -> Result<(), Refusal> {
     for HeaderParam { suffix, path } in declared {
         let name = param_name(suffix)?;
@@ -147,8 +152,8 @@ pub fn parameters(
         let agrees = match (header, value) {
             (None, None) => true,
             (Some(header), Some(value)) => decode(header).is_some_and(|h| same(&h, &value)),
-            // A header for nothing, or nothing for a value that must be mirrored.
-            (Some(_), None) | (None, Some(_)) => false,
+            (Some(_), None) => false,
+            (None, Some(_)) => !required,
         };
         if !agrees {
             return Err(Refusal::HeaderMismatch { header: name.to_string() });
@@ -328,10 +333,12 @@ mod tests {
             (vec![("mcp-param-region", "eu")], false),
             (vec![("mcp-param-region", "eu"), ("mcp-param-count", "0x2a")], false),
         ] {
-            let result = parameters(&headers(&pairs), &declared, Some(&arguments));
+            let result = parameters(&headers(&pairs), &declared, Some(&arguments), true);
             assert_eq!(result.is_ok(), agrees, "{pairs:?}");
         }
-        assert!(parameters(&headers(&[("mcp-param-region", "eu")]), &declared, None).is_err());
+        assert!(
+            parameters(&headers(&[("mcp-param-region", "eu")]), &declared, None, true).is_err()
+        );
         let sent = mirrored(&declared, &arguments).unwrap();
         assert_eq!(sent.len(), 2);
     }

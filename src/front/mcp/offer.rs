@@ -19,8 +19,8 @@ use crate::tools::{Catalogue, Definition, Limits};
 
 /// A call to a tool that is not known asks the server again, but not more often than this.
 const AGAIN: Duration = Duration::from_secs(5);
-/// A server that changes its list may do so in several steps.
-const SETTLE: Duration = Duration::from_millis(200);
+/// After a server says that its list has changed, it is asked for it this much later.
+const SETTLED: Duration = Duration::from_millis(100);
 /// A server may offer this many; beyond it the rest is not known.
 const TOOLS: usize = 10_000;
 
@@ -31,19 +31,17 @@ type Tools = HashMap<Arc<str>, Offered>;
 pub struct Offer {
     tools: ArcSwap<Tools>,
     first: Mutex<HashMap<Arc<str>, Digest>>,
-    asked: tokio::sync::Mutex<Asked>,
-    /// The server said that its list changed, and has not been asked since.
-    due: AtomicBool,
+    asked: tokio::sync::Mutex<Option<Asked>>,
+    changing: AtomicBool,
     state: Mutex<State>,
 }
 
-/// When the server was asked last.
-#[derive(Default)]
+/// When the server was last asked for its list.
+#[derive(Debug, Clone, Copy)]
 struct Asked {
-    /// And answered.
-    answered: Option<Instant>,
-    /// And did not.
-    failed: Option<Instant>,
+    began: Instant,
+    ended: Instant,
+    answered: bool,
 }
 
 /// Whether the list has been read.
@@ -94,37 +92,39 @@ impl Offer {
     /// Asks the server, unless somebody did within `apart`. One asks at a time; the others wait
     /// for what it learns, or for its failure.
     pub async fn refresh(&self, server: &Server, apart: Duration) {
-        let came = Instant::now();
+        let wanted = Instant::now();
         let mut asked = self.asked.lock().await;
-        let lately = asked.answered.is_some_and(|at| at.elapsed() < apart);
-        if lately || asked.failed.is_some_and(|at| at > came) {
-            return;
+        let recent =
+            |last: &Asked| last.ended >= wanted || (last.answered && last.ended.elapsed() < apart);
+        if !asked.as_ref().is_some_and(recent) {
+            *asked = Some(self.ask(server).await);
         }
-        self.ask(server, &mut asked).await;
     }
 
-    /// Asks the server, which has said that its list changed. What it says before the question
-    /// is put, that question answers too.
+    /// The server says that its list has changed: asks it again soon, once for all that it says
+    /// until then.
     pub async fn changed(&self, server: &Server) {
-        if self.due.swap(true, Ordering::AcqRel) {
+        if self.changing.swap(true, Ordering::SeqCst) {
             return;
         }
-        tokio::time::sleep(SETTLE).await;
+        tokio::time::sleep(SETTLED).await;
+        self.changing.store(false, Ordering::SeqCst);
+        let wanted = Instant::now();
         let mut asked = self.asked.lock().await;
-        self.due.store(false, Ordering::Release);
-        self.ask(server, &mut asked).await;
+        if !asked.is_some_and(|last| last.answered && last.began >= wanted) {
+            *asked = Some(self.ask(server).await);
+        }
     }
 
-    async fn ask(&self, server: &Server, asked: &mut Asked) {
-        let list = tokio::time::timeout(server.settings.timeout, ask::tools(server)).await;
-        match list.unwrap_or_else(|_| Err("the list did not end in time".to_owned())) {
-            Ok(tools) => {
-                asked.answered = Some(Instant::now());
-                self.learn(&server.settings.name, &tools);
-            }
+    async fn ask(&self, server: &Server) -> Asked {
+        let began = Instant::now();
+        let listed = tokio::time::timeout(server.settings.timeout, ask::tools(server)).await;
+        let listed = listed.unwrap_or_else(|_| Err("the list did not end in time".to_owned()));
+        let answered = listed.is_ok();
+        match listed {
+            Ok(tools) => self.learn(&server.settings.name, &tools),
             Err(reason) => {
                 // A server that cannot be reached is asked again by the next call.
-                asked.failed = Some(Instant::now());
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
                 if !matches!(*state, State::Known(..)) {
                     *state = State::Failed(reason.clone());
@@ -132,6 +132,7 @@ impl Offer {
                 tracing::warn!(server.name = %server.settings.name, error = %reason, "tools could not be listed");
             }
         }
+        Asked { began, ended: Instant::now(), answered }
     }
 
     /// Takes in definitions, as the server sent them.

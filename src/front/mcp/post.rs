@@ -73,9 +73,14 @@ impl Front {
         let trace = inner.or(outer);
         let asked = context.asked.clone();
         let incoming = Taken { message, headers, agent, server, session, asked, trace };
-        let Ok(slot) = Arc::clone(&self.calls).try_acquire_owned() else {
+        // A subscription only listens, for as long as it likes: it must not take a call's place.
+        let (places, what) = match row {
+            Some(Row { name: "subscriptions/listen", .. }) => (&self.streams, "streams"),
+            _ => (&self.calls, "calls"),
+        };
+        let Ok(slot) = Arc::clone(places).try_acquire_owned() else {
             self.metrics.shed();
-            return Err(Refusal::Overloaded("calls"));
+            return Err(Refusal::Overloaded(what));
         };
         match row {
             Some(row) if row.fate == Fate::Decide => {
@@ -143,7 +148,10 @@ impl Front {
         context.method = row.flatten().map(|row| row.name);
         // Clients find out by it what to speak: it is the server's alone to answer.
         if message.method() == "server/discover" {
-            return row.flatten().map(Some).ok_or(Refusal::UnknownMethod);
+            let row = row.flatten().ok_or(Refusal::UnknownMethod)?;
+            // But whoever routes by header must not take it for something else.
+            mirror::standard(&head.headers, message, Some(row), false)?;
+            return Ok(Some(row));
         }
         let revision = mirror::revision(&head.headers, message, &server.settings.minimum)?;
         context.asked.stateless = revision.is_some_and(|revision| revision >= mirror::STATELESS);
@@ -151,7 +159,10 @@ impl Front {
             None if context.asked.stateless => {
                 return Err(Refusal::Envelope("this revision has no answers from clients"));
             }
-            None => return Ok(None),
+            None => {
+                mirror::standard(&head.headers, message, None, false)?;
+                return Ok(None);
+            }
             Some(row) => row.ok_or(Refusal::UnknownMethod)?,
         };
         if context.asked.stateless {
@@ -220,13 +231,20 @@ impl Front {
                 let of_task = self.tasks.find(server, &name, &incoming.agent.id)?;
                 definition = of_task.map(|definition| Offered { definition, changed: false });
             }
+            if row.name == "subscriptions/listen" {
+                self.own_tasks_only(&incoming)?;
+            }
             Target::Method
         };
+        // What is wrong with the headers of a call to a hidden tool would tell that there is one;
+        // the gate refuses it anyway.
         if let Target::Tool(offered) = &target
-            && incoming.asked.stateless
+            && !offered.definition.header_params.is_empty()
+            && self.gate.visible(&incoming.agent, &incoming.server.settings.name, offered).await
         {
             let arguments = incoming.message.params().and_then(|params| params.get("arguments"));
-            mirror::parameters(head, &offered.definition.header_params, arguments)?;
+            let required = incoming.asked.stateless;
+            mirror::parameters(head, &offered.definition.header_params, arguments, required)?;
         }
         let claimed = claimed(incoming.message.meta());
         let arguments = take_arguments(row, &mut incoming.message)?;
@@ -265,6 +283,22 @@ impl Front {
         let definition = definition.map(|offered| offered.definition);
         let expected = ExpectedCall { method: row.name, name, definition, arguments: canonical };
         Ok((arrival, Sending { incoming, expected }))
+    }
+
+    /// A subscription may name tasks (SEP-2663): another agent's do not exist.
+    fn own_tasks_only(&self, incoming: &Taken) -> Result<(), Refusal> {
+        let params = incoming.message.params();
+        let wanted = params.and_then(|params| params.get("notifications"));
+        let Some(tasks) = wanted.and_then(|wanted| wanted.get("taskIds")) else { return Ok(()) };
+        let unreadable = || Refusal::Parameters {
+            method: "subscriptions/listen",
+            reason: "`taskIds` must be a list of strings".to_owned(),
+        };
+        for task in tasks.as_array().ok_or_else(unreadable)? {
+            let task = task.as_str().ok_or_else(unreadable)?;
+            self.tasks.find(&incoming.server.settings.name, task, &incoming.agent.id)?;
+        }
+        Ok(())
     }
 
     /// Puts the server's own state back where the agent brought it sealed.
@@ -443,9 +477,9 @@ fn spoken(row: &Row, message: &Message) -> Result<(), Refusal> {
         Spoken::Ever => Ok(()),
         Spoken::WithSessions => Err(Refusal::UnknownMethod),
         Spoken::WithTasks => {
-            let declared = message
-                .meta()
-                .and_then(|meta| meta.get(mirror::META_CAPABILITIES)?.get("extensions")?.get(TASKS));
+            let declared = message.meta().and_then(|meta| {
+                meta.get(mirror::META_CAPABILITIES)?.get("extensions")?.get(TASKS)
+            });
             declared.map(|_| ()).ok_or(Refusal::MissingCapability(TASKS))
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::response::Parts;
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
@@ -57,7 +58,10 @@ pub(super) async fn relay(
         return Ok(error_page(&mut inspector, &head, bytes).await);
     }
     if !asked_for_it {
-        return Ok(respond(&head, bytes));
+        // Nothing was asked, so nothing may be said: what nobody checked goes nowhere.
+        head.headers.remove(CONTENT_TYPE);
+        head.headers.remove(mirror::SESSION);
+        return Ok(respond(&head, Bytes::new()));
     }
     if !answer::is_json(&head.headers) {
         return Err(rejected(&mut inspector, "it is neither JSON nor an event stream"));

@@ -15,7 +15,7 @@ use crate::metrics::Open;
 const REMEMBERED: usize = 256;
 
 /// What an answer is held to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Expected {
     /// Nothing more than being an answer.
     Anything,
@@ -35,7 +35,9 @@ pub struct Session {
 
 struct Asked {
     id: String,
-    expected: Expected,
+    /// `None` where the id was used for two different things: an answer that comes elsewhere
+    /// could be to either, and would be held to the wrong one.
+    expected: Option<Expected>,
     in_flight: Option<InFlight>,
 }
 
@@ -49,12 +51,17 @@ impl Session {
     pub fn expect(&self, id: &Value, expected: Expected) {
         let mut asked = self.lock();
         let id = id.to_string();
-        asked.retain(|asked| asked.id != id);
+        if let Some(before) = asked.iter_mut().find(|asked| asked.id == id) {
+            if before.expected.as_ref() != Some(&expected) {
+                before.expected = None;
+            }
+            return;
+        }
         if asked.len() >= REMEMBERED {
             // The oldest is forgotten; if its call still runs, its outcome stays unknown.
             asked.pop_front();
         }
-        asked.push_back(Asked { id, expected, in_flight: None });
+        asked.push_back(Asked { id, expected: Some(expected), in_flight: None });
     }
 
     /// Leaves a call whose stream ended before its answer came.
@@ -71,7 +78,7 @@ impl Session {
         let id = serde_json::from_str::<Value>(id).ok()?.to_string();
         let mut asked = self.lock();
         let asked = asked.iter_mut().find(|asked| asked.id == id)?;
-        Some((asked.expected.clone(), asked.in_flight.take()))
+        Some((asked.expected.clone()?, asked.in_flight.take()))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Asked>> {

@@ -25,7 +25,7 @@ impl Front {
         agent: Arc<Agent>,
         server: Arc<Server>,
     ) -> Result<Response<Body>, Refusal> {
-        stateful_only(head)?;
+        stateful_only(head, &server)?;
         let session = self.session_of(head, &server, &agent)?;
         let slot = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| {
             self.metrics.shed();
@@ -54,7 +54,7 @@ impl Front {
         agent: Arc<Agent>,
         server: Arc<Server>,
     ) -> Result<Response<Body>, Refusal> {
-        stateful_only(head)?;
+        stateful_only(head, &server)?;
         let Some((id, session)) = self.session_of(head, &server, &agent)? else {
             return Err(Refusal::Unknown("session"));
         };
@@ -78,12 +78,14 @@ impl Front {
     }
 }
 
-fn stateful_only(head: &Parts) -> Result<(), Refusal> {
-    let version = mirror::only(&head.headers, &mirror::VERSION)?;
-    match version {
-        Some(version) if version >= mirror::STATELESS => {
-            Err(Refusal::MethodNotAllowed { allowed: "POST" })
-        }
-        _ => Ok(()),
+fn stateful_only(head: &Parts, server: &Server) -> Result<(), Refusal> {
+    let version = mirror::only(&head.headers, &mirror::VERSION)?.unwrap_or(mirror::OLDEST);
+    if version == mirror::STATELESS {
+        return Err(Refusal::MethodNotAllowed { allowed: "POST" });
     }
+    let minimum = &*server.settings.minimum;
+    if version < minimum || !mirror::REVISIONS.contains(&version) {
+        return Err(mirror::unsupported(version, minimum));
+    }
+    Ok(())
 }

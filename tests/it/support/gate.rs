@@ -348,6 +348,7 @@ const CODES: &[&str] = &[
     "not_found",
     "method_not_allowed",
     "request_timeout",
+    "cancelled",
     "unsupported_media_type",
     "host_not_allowed",
     "origin_not_allowed",
