@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use tokio::sync::{Semaphore, watch};
 
@@ -178,7 +178,12 @@ impl Front {
                     };
                     context.asked.decision = Some(self.gate.stray(&stray, &refusal));
                 }
-                refuse::response(&refusal, &context.asked)
+                let mut response = refuse::response(&refusal, &context.asked);
+                if head.version == Version::HTTP_2 {
+                    // There it has no such header (RFC 9113, 8.2.2), and its streams have clear ends.
+                    response.headers_mut().remove(http::header::CONNECTION);
+                }
+                response
             }
         }
     }
@@ -190,6 +195,7 @@ impl Front {
         peer: &Peer,
         context: &mut Context,
     ) -> Result<Response<Body>, Refusal> {
+        framed_plainly(&head.headers)?;
         if !host::is_ours(head, &self.names.hosts) {
             return Err(Refusal::Host);
         }
@@ -235,6 +241,17 @@ impl Front {
         let session = self.sessions.find(&server.settings.name, id, &agent.id)?;
         Ok(Some((Arc::from(id), session)))
     }
+}
+
+/// Whoever stands before us may know only one transfer coding, and see another end of the request.
+fn framed_plainly(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut codings = headers.get_all(http::header::TRANSFER_ENCODING).iter();
+    let plain = match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(only), None) => only.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
+    };
+    if plain { Ok(()) } else { Err(Refusal::Envelope("the only transfer coding is `chunked`")) }
 }
 
 /// What becomes known of a request while it is read; a refusal is shaped and recorded by it.

@@ -11,9 +11,12 @@ use crate::support::{Gate, Response, Seen, Setup, Upstream, tool};
 
 mod a;
 mod b;
+mod c;
+mod d;
 mod g;
 mod h;
 mod handles;
+mod j;
 mod streams;
 
 /// Refused before it was a call.

@@ -118,8 +118,8 @@ pub fn response(refusal: &Refusal, asked: &Asked) -> Response<Body> {
         Refusal::Overloaded(_) | Refusal::Draining | Refusal::IdentityUnavailable => {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        // What follows on this connection cannot be told from the rest of what was too much.
-        Refusal::Json(fault) if fault.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+        // What follows on this connection may be the rest of what was wrong, or hidden behind it.
+        Refusal::Json(_) | Refusal::Batch | Refusal::Envelope(_) | Refusal::Media => {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}

@@ -1,0 +1,6 @@
+//! C: HTTP.
+
+mod h2;
+mod names;
+mod slow;
+mod smuggle;
