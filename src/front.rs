@@ -4,3 +4,4 @@ pub mod body;
 pub mod listen;
 pub mod mcp;
 pub mod outlive;
+pub mod workers;
