@@ -177,7 +177,11 @@ impl App {
         tracing::info!(within = ?config.drain, "draining");
         state.draining();
         stop.send_replace(true);
-        let _ = serving.await;
+        match serving.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "agents could not be served"),
+            Err(_) => tracing::error!("the agents' listener failed"),
+        }
         learning.abort();
         drop(watcher);
         on_record(&gate, &Body::Stop(lifecycle()));

@@ -3,3 +3,5 @@
 pub mod body;
 pub mod listen;
 pub mod mcp;
+pub mod outlive;
+pub mod workers;

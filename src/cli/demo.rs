@@ -5,7 +5,7 @@ mod tools;
 mod world;
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -30,6 +30,9 @@ pub struct Arguments {
     /// Where operators connect
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8701")]
     pub operator: SocketAddr,
+    /// Where the sample server is, for a gate of your own; anywhere by default
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", hide_default_value = true)]
+    pub server: SocketAddr,
 }
 
 /// Serves the demo until a signal ends it.
@@ -46,7 +49,9 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         telemetry::init(&settings).map_err(|fault| Failure::Message(fault.to_string()))?;
     let directory = Directory::new()?;
     runtime()?.block_on(async {
-        let sample = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let sample = TcpListener::bind(arguments.server).await.map_err(|error| {
+            Failure::Message(format!("cannot listen on {}: {error}", arguments.server))
+        })?;
         let text = config_text(arguments, sample.local_addr()?);
         let config = config::parse(&text, &directory.0)?;
         let app = App::bind(config, VERSION).await.map_err(failure)?;
@@ -60,7 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
 }
 
 fn config_text(arguments: &Arguments, sample: SocketAddr) -> String {
-    let Arguments { listen, operator } = arguments;
+    let Arguments { listen, operator, .. } = arguments;
     format!(
         "listen: \"{listen}\"\n\
          operator: {{listen: \"{operator}\"}}\n\

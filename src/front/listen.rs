@@ -4,6 +4,7 @@
 //! connections, headers, streams of one connection, and the time each may take.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +18,11 @@ use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::mcp::{Front, Peer};
+use super::workers::Workers;
 use crate::tls::PeerCertificate;
 
 /// A pause after a failed accept, lest a full descriptor table become a busy loop.
@@ -57,6 +59,13 @@ pub struct Listener {
     pub limits: Limits,
 }
 
+/// A connection that nobody has spoken on yet.
+struct Arrived {
+    stream: std::net::TcpStream,
+    loopback: bool,
+    place: OwnedSemaphorePermit,
+}
+
 impl Listener {
     /// Serves until `stop` turns true, then lets what runs finish, for at most `drain`.
     pub async fn serve(
@@ -64,16 +73,21 @@ impl Listener {
         socket: TcpListener,
         mut stop: watch::Receiver<bool>,
         drain: Duration,
-    ) {
-        let graceful = GracefulShutdown::new();
+    ) -> io::Result<()> {
+        let mut workers =
+            Workers::start(|arrivals| Arc::clone(&self).work(arrivals, stop.clone(), drain))?;
         let places = Arc::new(Semaphore::new(self.limits.connections));
         loop {
             let accepted = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
                 accepted = socket.accept() => accepted,
             };
-            let (stream, address) = match accepted {
-                Ok(accepted) => accepted,
+            let arrived = accepted.and_then(|(stream, address)| {
+                let loopback = address.ip().to_canonical().is_loopback();
+                Ok((stream.into_std()?, loopback))
+            });
+            let (stream, loopback) = match arrived {
+                Ok(arrived) => arrived,
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -84,14 +98,37 @@ impl Listener {
                 self.front.metrics.shed();
                 continue;
             };
-            let loopback = address.ip().to_canonical().is_loopback();
+            if workers.give(Arrived { stream, loopback, place }).is_err() {
+                tracing::error!("a worker has ended; a connection was closed");
+            }
+        }
+        drop(socket);
+        workers.end().await;
+        Ok(())
+    }
+
+    /// What one worker does with the connections it is given.
+    async fn work(
+        self: Arc<Self>,
+        mut arrivals: mpsc::UnboundedReceiver<Arrived>,
+        stop: watch::Receiver<bool>,
+        drain: Duration,
+    ) {
+        let graceful = GracefulShutdown::new();
+        while let Some(Arrived { stream, loopback, place }) = arrivals.recv().await {
+            let stream = match TcpStream::from_std(stream) {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be taken over");
+                    continue;
+                }
+            };
             let (listener, stop) = (Arc::clone(&self), stop.clone());
             let watcher = graceful.watcher();
             tokio::spawn(async move {
                 listener.greet(stream, loopback, stop, watcher, place).await;
             });
         }
-        drop(socket);
         let finished = async { tokio::join!(graceful.shutdown(), self.front.finished()) };
         if tokio::time::timeout(drain, finished).await.is_err() {
             tracing::warn!(

@@ -41,6 +41,7 @@ pub mod seal;
 pub mod session;
 pub mod sse;
 mod stream;
+mod task;
 pub mod upstream;
 
 use owned::Owned;

@@ -102,7 +102,9 @@ impl Modern {
     fn new(id: u64, method: &str, name: Option<&str>, mut params: Value) -> Self {
         params["_meta"] = serde_json::json!({
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientCapabilities": {},
+            "io.modelcontextprotocol/clientCapabilities": {
+                "extensions": {"io.modelcontextprotocol/tasks": {}},
+            },
         });
         let body = serde_json::json!({
             "jsonrpc": "2.0", "id": id, "method": method, "params": params,

@@ -10,6 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 const README: &str = include_str!("../../README.md");
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
@@ -22,7 +23,8 @@ fn what_the_readme_says_works() {
         *roles.entry(block.role.clone()).or_insert(0) += 1;
         reader.follow(&block);
     }
-    for role in ["demo", "tests", "install", "run", "serve", "output", "refused", "held", "config"]
+    for role in
+        ["demo", "tests", "install", "run", "lend", "serve", "output", "refused", "held", "config"]
     {
         assert!(roles.contains_key(role), "the README has no `{role}` block");
     }
@@ -112,7 +114,7 @@ impl Reader {
             demo: Vec::new(),
             agents: free(),
             operators: free(),
-            sample: sample(),
+            sample: free(),
             served: Vec::new(),
         }
     }
@@ -130,6 +132,7 @@ impl Reader {
             // Too long for a test; CI builds from the same lock file.
             "install" => assert_eq!(block.text, "cargo install --locked --path ."),
             "run" => self.run(block),
+            "lend" => self.lend(block),
             "serve" => self.serve(block),
             "output" => expect(&block.text, &self.said),
             "refused" => expect(&format!("…{}…", block.text), &self.demo[1]),
@@ -171,6 +174,17 @@ impl Reader {
         self.directory = PathBuf::from(fs::read_to_string(place).unwrap().trim());
     }
 
+    /// Starts the demo's own server, where the gate expects one.
+    fn lend(&mut self, block: &Block) {
+        let mut command = self.shell(&format!("exec {}", self.here(&block.text)));
+        self.served
+            .push(Served(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()));
+        while TcpStream::connect(self.sample).is_err() {
+            std::thread::sleep(Duration::from_millis(20));
+            assert_eq!(self.served.last_mut().unwrap().0.try_wait().unwrap(), None);
+        }
+    }
+
     fn serve(&mut self, block: &Block) {
         let config = self.directory.join("countersign.yaml");
         fs::write(&config, self.here(&fs::read_to_string(&config).unwrap())).unwrap();
@@ -179,7 +193,7 @@ impl Reader {
         self.served.push(Served(command.stderr(log).spawn().unwrap()));
         // Each look fails at once or is answered; the test's own limit ends it.
         while !answer(self.operators, "/readyz").is_some_and(|said| said.contains("200 OK")) {
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
             let ended = self.served.last_mut().unwrap().0.try_wait().unwrap();
             assert_eq!(
                 ended,
@@ -263,15 +277,6 @@ impl Drop for Served {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// The demo's own server, by itself.
-fn sample() -> SocketAddr {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || runtime.block_on(countersign::cli::demo::server::serve(listener)));
-    address
 }
 
 fn free() -> SocketAddr {

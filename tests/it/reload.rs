@@ -202,3 +202,62 @@ fn a_config_map_is_followed_through_the_swap_of_its_link() {
     wait_until("the fifth decides", || !is_refused(&gate));
     assert_eq!(policy(&gate), (first, "loaded".to_owned()), "same names, same texts");
 }
+
+#[test]
+fn a_folder_that_is_replaced_is_watched_like_the_one_before() {
+    let (_upstream, gate) = gate();
+    let swap = |n: u32, text: &str| {
+        let (next, last) = (gate.path(&format!("next{n}")), gate.path(&format!("last{n}")));
+        fs::create_dir(&next).unwrap();
+        fs::write(next.join("permission.rego"), text).unwrap();
+        fs::rename(gate.path("policies"), last).unwrap();
+        fs::rename(next, gate.path("policies")).unwrap();
+    };
+    swap(1, DENY);
+    wait_until("the new folder decides", || is_refused(&gate));
+    fs::write(gate.path("policies/permission.rego"), ALLOW).unwrap();
+    wait_until("a change in the new folder decides", || !is_refused(&gate));
+    swap(2, DENY);
+    wait_until("the third folder decides", || is_refused(&gate));
+}
+
+#[test]
+fn a_folder_behind_a_link_is_followed_to_where_the_link_goes() {
+    let upstream = Upstream::of_tools(&[tool("echo", "{}")]);
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("rev1")).unwrap();
+    symlink("rev1", directory.path().join("policies")).unwrap();
+    let gate = Gate::start_in(&Setup::to(&upstream), directory);
+    fs::create_dir(gate.path("rev2")).unwrap();
+    fs::write(gate.path("rev2/permission.rego"), DENY).unwrap();
+    symlink("rev2", gate.path("link")).unwrap();
+    fs::rename(gate.path("link"), gate.path("policies")).unwrap();
+    wait_until("the second revision decides", || is_refused(&gate));
+    fs::write(gate.path("rev2/permission.rego"), ALLOW).unwrap();
+    wait_until("a change in the second revision decides", || !is_refused(&gate));
+}
+
+#[test]
+fn what_the_gate_writes_itself_beside_a_lock_is_no_change_of_policy() {
+    use notify::{RecursiveMode, Watcher};
+    let upstream = Upstream::of_tools(&[tool("echo", "{}")]);
+    let setup = Setup::to(&upstream).config("pins: ./tools.lock");
+    let gate = Gate::start(&setup);
+    let (opened, openings) = std::sync::mpsc::channel();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| event.kind.is_access()) {
+            let _ = opened.send(());
+        }
+    })
+    .unwrap();
+    watcher.watch(&gate.path("policies"), RecursiveMode::NonRecursive).unwrap();
+    // Trail and log stand beside the lock, and each call writes to both.
+    for id in 0..40 {
+        gate.post(&call(id, "echo", "{}"));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(openings.try_recv().is_err(), "the policies were read again");
+    fs::write(gate.path("tools.lock"), "{").unwrap();
+    wait_until("the lock is read", || failed(&gate));
+    assert!(openings.try_recv().is_ok(), "this is how a reading looks");
+}

@@ -20,7 +20,8 @@ use super::list;
 use super::message::FromServer;
 use super::refuse::{self, Asked};
 use super::seal::Bound;
-use super::session::{Expected, Session};
+use super::session::{Expected, Session, Waiting};
+use super::task::Task;
 use super::upstream::Server;
 use super::{Front, question};
 use crate::call::Agent;
@@ -120,7 +121,7 @@ pub struct Inspector {
     /// What the answer is held to.
     pub expected: Expected,
     /// The call that is answered.
-    pub in_flight: Option<InFlight>,
+    pub in_flight: Waiting,
     /// Whether the answer has been seen.
     pub answered: bool,
 }
@@ -151,37 +152,7 @@ impl Inspector {
         if told { Passage::AsIs } else { Passage::Dropped }
     }
 
-    /// Whether the news is of this agent's own task, and what it carries may pass.
-    fn may_hear_of(&self, message: &FromServer<'_>) -> bool {
-        let Some(task) = message.params.and_then(Task::read) else { return false };
-        let Some(id) = &task.id else { return false };
-        let name = &self.server.settings.name;
-        let Ok(definition) = self.front.tasks.find(name, id, &self.agent.id) else { return false };
-        // Questions have to be decided, which takes a `tasks/get`: the client makes one anyway.
-        let passes =
-            task.questions.is_none() && self.inner_result(&task, definition.as_deref()).is_ok();
-        if !passes {
-            tracing::warn!(server.name = %name, "news of a task are dropped: what they carry is not checked, or does not fit");
-        }
-        passes
-    }
-
-    /// Holds the result that a finished task carries to its tool's schema.
-    fn inner_result(
-        &self,
-        task: &Task<'_>,
-        definition: Option<&crate::tools::Definition>,
-    ) -> Result<(), Refusal> {
-        let (Some(raw), Some(definition)) = (task.result, definition) else { return Ok(()) };
-        let unreadable = |_| self.server.bad_answer("its task's result cannot be read");
-        let result: CallResult<'_> = serde_json::from_str(raw.get()).map_err(unreadable)?;
-        let structured = self.structured(&result, definition.promises_structure())?;
-        let is_error = result.is_error.unwrap_or(false);
-        let shape = ResultShape { is_error, is_final: true, structured, bytes: 0 };
-        check(&self.server.settings.name, definition, &shape)
-    }
-
-    fn structured(
+    pub(super) fn structured(
         &self,
         result: &CallResult<'_>,
         wanted: bool,
@@ -322,9 +293,11 @@ impl Inspector {
         result: &CallResult<'_>,
         bytes: u64,
     ) -> Result<ResultShape, Refusal> {
+        // A client of an older revision reads past these words, and takes what it promises for it.
+        let later = matches!(result.result_type.as_deref(), Some("task" | "input_required"))
+            || result.task.as_ref().is_some_and(|task| task.id.is_some());
         let is_final = matches!(call.method, "tools/call" | "tasks/result")
-            && result.task.is_none()
-            && result.result_type.as_deref().is_none_or(|kind| kind == "complete");
+            && (!later || result.structured.is_some());
         let wants = is_final && call.definition.as_ref().is_some_and(|d| d.promises_structure());
         let structured = self.structured(result, wants)?;
         let is_error = result.is_error.unwrap_or(false);
@@ -377,13 +350,6 @@ impl Inspector {
             members.insert("tasks".into(), to_raw_value(&mine).map_err(|_| unreadable())?);
         }
         Ok(instead)
-    }
-
-    fn is_mine(&self, task: &RawValue) -> bool {
-        let name = &self.server.settings.name;
-        Task::read(task)
-            .and_then(|task| task.id)
-            .is_some_and(|id| self.front.tasks.find(name, &id, &self.agent.id).is_ok())
     }
 
     fn refuse_answer(&mut self, reason: &str) -> Passage {
@@ -441,9 +407,9 @@ impl PartialEq for ExpectedCall {
 
 /// What the gate reads of a result; `Value`s only where they are checked.
 #[derive(Deserialize)]
-struct CallResult<'a> {
+pub(super) struct CallResult<'a> {
     #[serde(rename = "isError", default)]
-    is_error: Option<bool>,
+    pub(super) is_error: Option<bool>,
     #[serde(borrow, rename = "resultType", default)]
     result_type: Option<Cow<'a, str>>,
     #[serde(borrow, rename = "structuredContent", default)]
@@ -458,21 +424,4 @@ struct CallResult<'a> {
     task: Option<Task<'a>>,
     #[serde(borrow, default)]
     tasks: Option<Vec<&'a RawValue>>,
-}
-
-#[derive(Deserialize)]
-struct Task<'a> {
-    #[serde(borrow, rename = "taskId", default)]
-    id: Option<Cow<'a, str>>,
-    /// From 2026-07-28 on a task carries its result, and what it asks.
-    #[serde(borrow, default)]
-    result: Option<&'a RawValue>,
-    #[serde(borrow, rename = "inputRequests", default)]
-    questions: Option<&'a RawValue>,
-}
-
-impl<'a> Task<'a> {
-    fn read(raw: &'a RawValue) -> Option<Self> {
-        serde_json::from_str(raw.get()).ok()
-    }
 }

@@ -87,21 +87,37 @@ impl<T: Clone> Owned<T> {
                 reason: format!("it gave one {} id to two agents", self.what),
             });
         }
-        // A full table is swept, but not by each of a flood of claims.
-        let full = table.entries.len() >= self.limit;
-        if table.swept.elapsed() > self.idle.min(if full { SWEEP_APART } else { self.idle }) {
-            table.sweep(self.idle);
-        }
-        let held = table.held.get(agent).copied().unwrap_or(0);
-        if table.entries.len() >= self.limit || held >= (self.limit / 4).max(1) {
-            return Err(Refusal::Overloaded(self.what));
-        }
+        self.sweep_now_and_then(&mut table);
+        self.room_in(&table, agent)?;
         let entry = Entry { agent: Arc::clone(agent), used: Instant::now(), note };
         if let Some(old) = table.entries.insert(key, entry) {
             table.drop_one(&old.agent);
         }
         *table.held.entry(Arc::clone(agent)).or_default() += 1;
         Ok(())
+    }
+
+    /// Whether an agent may be given one more: asked before a server makes one that nobody can use.
+    pub fn room(&self, agent: &Arc<str>) -> Result<(), Refusal> {
+        let mut table = self.lock();
+        self.sweep_now_and_then(&mut table);
+        self.room_in(&table, agent)
+    }
+
+    fn room_in(&self, table: &Table<T>, agent: &Arc<str>) -> Result<(), Refusal> {
+        let held = table.held.get(agent).copied().unwrap_or(0);
+        if table.entries.len() >= self.limit || held >= (self.limit / 4).max(1) {
+            return Err(Refusal::Overloaded(self.what));
+        }
+        Ok(())
+    }
+
+    fn sweep_now_and_then(&self, table: &mut Table<T>) {
+        // A full table is swept, but not by each of a flood of claims.
+        let full = table.entries.len() >= self.limit;
+        if table.swept.elapsed() > self.idle.min(if full { SWEEP_APART } else { self.idle }) {
+            table.sweep(self.idle);
+        }
     }
 
     /// What was noted of an agent's own handle; anybody else's does not exist.

@@ -10,18 +10,19 @@ use http::{HeaderMap, Method, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{self, ExpectedCall, Inspector};
 use super::message::{Kind, Message};
 use super::methods::{self, Fate, Method as Row, Spoken};
 use super::refuse::Asked;
 use super::seal::Bound;
-use super::session::{Expected, Session};
+use super::session::{Expected, Session, Waiting};
 use super::upstream::Server;
 use super::{Context, Front, mirror, relay};
 use crate::call::{Agent, Call, Claimed, Door};
 use crate::front::body::Body;
+use crate::front::outlive::Outliving;
 use crate::gate::forward::Carrier;
 use crate::gate::{Arrival, Offered, Target};
 use crate::json::{self, Fault, FaultKind, Map, Value};
@@ -89,12 +90,12 @@ impl Front {
                 context.asked.decision = Some(id);
                 let front = Arc::clone(self);
                 let stateless = context.asked.stateless;
-                detached(stateless, async move { front.call(arrival, id, slot).await }).await
+                done(stateless, front.call(arrival, id, slot)).await
             }
             _ => {
                 let front = Arc::clone(self);
                 let stateless = context.asked.stateless;
-                detached(stateless, async move { front.pass(incoming, slot).await }).await
+                done(stateless, front.pass(incoming, slot)).await
             }
         }
     }
@@ -184,6 +185,9 @@ impl Front {
             "tools/list" => Expected::Tools,
             _ => Expected::Anything,
         };
+        if expected == Expected::Initialize {
+            self.sessions.room(&agent.id)?;
+        }
         if let (Some((_, session)), Some(id)) = (&session, &asked.id) {
             session.expect(id, expected.clone());
         }
@@ -197,7 +201,7 @@ impl Front {
             session_headers,
             asked,
             expected,
-            in_flight: None,
+            in_flight: Waiting::default(),
             answered: false,
         };
         relay::relay(inspector, response, Some(slot)).await
@@ -232,7 +236,8 @@ impl Front {
                 definition = of_task.map(|definition| Offered { definition, changed: false });
             }
             if row.name == "subscriptions/listen" {
-                self.own_tasks_only(&incoming)?;
+                let server = &incoming.server.settings.name;
+                self.own_tasks_only(&incoming.message, server, &incoming.agent.id)?;
             }
             Target::Method
         };
@@ -285,22 +290,6 @@ impl Front {
         Ok((arrival, Sending { incoming, expected }))
     }
 
-    /// A subscription may name tasks (SEP-2663): another agent's do not exist.
-    fn own_tasks_only(&self, incoming: &Taken) -> Result<(), Refusal> {
-        let params = incoming.message.params();
-        let wanted = params.and_then(|params| params.get("notifications"));
-        let Some(tasks) = wanted.and_then(|wanted| wanted.get("taskIds")) else { return Ok(()) };
-        let unreadable = || Refusal::Parameters {
-            method: "subscriptions/listen",
-            reason: "`taskIds` must be a list of strings".to_owned(),
-        };
-        for task in tasks.as_array().ok_or_else(unreadable)? {
-            let task = task.as_str().ok_or_else(unreadable)?;
-            self.tasks.find(&incoming.server.settings.name, task, &incoming.agent.id)?;
-        }
-        Ok(())
-    }
-
     /// Puts the server's own state back where the agent brought it sealed.
     fn unseal(
         &self,
@@ -349,6 +338,10 @@ impl Front {
         let carrier =
             Post { server: Arc::clone(&server), message, headers, trace, expected: &expected };
         let (response, in_flight) = self.gate.handle(arrival, carrier).await?;
+        let in_flight = Waiting::of(in_flight);
+        if let (Some((_, session)), Some(id)) = (&session, &asked.id) {
+            session.waits(id, in_flight.clone());
+        }
         let inspector = Inspector {
             front: Arc::clone(&self),
             server,
@@ -357,7 +350,7 @@ impl Front {
             session_headers,
             asked,
             expected,
-            in_flight: Some(in_flight),
+            in_flight,
             answered: false,
         };
         let relayed = relay::relay(inspector, response, Some(slot)).await;
@@ -445,29 +438,13 @@ impl Carrier for Post<'_> {
     }
 }
 
-/// Runs in a task of its own, so that a client's hang-up skips no record. In the stateless
-/// revisions the hang-up is a cancel, which ends the work wherever it is.
-async fn detached<F>(stateless: bool, work: F) -> Result<Response<Body>, Refusal>
+/// Does the work to its end, also when the client hangs up. In the stateless revisions a hang-up
+/// is a cancel, which ends the work wherever it is.
+async fn done<F>(stateless: bool, work: F) -> Result<Response<Body>, Refusal>
 where
     F: Future<Output = Result<Response<Body>, Refusal>> + Send + 'static,
 {
-    let (waiting, gone) = oneshot::channel::<()>();
-    let task = tokio::spawn(async move {
-        if !stateless {
-            return work.await;
-        }
-        tokio::select! {
-            done = work => done,
-            // Nothing is ever sent: it ends when the client's request is dropped.
-            _ = gone => Err(Refusal::Internal),
-        }
-    });
-    let done = task.await;
-    drop(waiting);
-    done.unwrap_or_else(|error| {
-        tracing::error!(%error, "a call's task failed");
-        Err(Refusal::Internal)
-    })
+    Outliving::new(work, stateless).await.unwrap_or(Err(Refusal::Internal))
 }
 
 /// Whether the stateless revisions have the method, for this client.

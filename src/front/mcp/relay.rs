@@ -79,7 +79,7 @@ pub(super) async fn relay(
 fn rejected(inspector: &mut Inspector, reason: &str) -> Refusal {
     let refusal = inspector.server.bad_answer(reason);
     inspector.server.rejected(UpstreamError::Protocol);
-    if let Some(in_flight) = &mut inspector.in_flight {
+    if let Some(mut in_flight) = inspector.in_flight.take() {
         in_flight.refused(&refusal);
     }
     refusal
@@ -100,7 +100,7 @@ fn unread(inspector: &mut Inspector, fault: answer::CollectFault) -> Refusal {
             Refusal::OutcomeUnknown(inspector.server.settings.name.to_string())
         }
     };
-    if let Some(in_flight) = &mut inspector.in_flight {
+    if let Some(mut in_flight) = inspector.in_flight.take() {
         in_flight.refused(&refusal);
     }
     refusal
@@ -113,7 +113,7 @@ async fn error_page(inspector: &mut Inspector, head: &Parts, bytes: Bytes) -> Re
     if answers && let Passage::Instead(instead) = inspector.inspect(&bytes).await {
         return respond(head, instead.into());
     }
-    if let Some(in_flight) = &mut inspector.in_flight {
+    if let Some(mut in_flight) = inspector.in_flight.take() {
         in_flight.errored(None, bytes.len() as u64);
     }
     respond(head, bytes)
@@ -198,7 +198,7 @@ impl Stream {
         let end = self.pump(draining).await;
         match end {
             End::Abandoned => {
-                if let Some(in_flight) = &mut self.inspector.in_flight {
+                if let Some(mut in_flight) = self.inspector.in_flight.take() {
                     in_flight.cancelled();
                 }
                 return;
@@ -221,14 +221,9 @@ impl Stream {
         if self.inspector.answered {
             return;
         }
-        if self.resumable
-            && !refused
-            && let (Some(session), Some(id)) = (&self.inspector.session, &self.inspector.asked.id)
-        {
-            if let Some(in_flight) = self.inspector.in_flight.take() {
-                session.park(id, in_flight);
-            }
-            return;
+        let elsewhere = self.inspector.session.is_some() && self.inspector.asked.id.is_some();
+        if self.resumable && !refused && elsewhere {
+            return; // the session has the call that waits
         }
         let server = &self.inspector.server;
         let refusal = match refused {

@@ -4,7 +4,7 @@
 //! is then held to the same as it would have been at first.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::answer::ExpectedCall;
 use crate::gate::forward::InFlight;
@@ -38,7 +38,23 @@ struct Asked {
     /// `None` where the id was used for two different things: an answer that comes elsewhere
     /// could be to either, and would be held to the wrong one.
     expected: Option<Expected>,
-    in_flight: Option<InFlight>,
+    waiting: Waiting,
+}
+
+/// A call that waits for its answer, on whichever stream that comes: who sees it first has it.
+#[derive(Clone, Default)]
+pub struct Waiting(Arc<Mutex<Option<InFlight>>>);
+
+impl Waiting {
+    /// This call waits.
+    pub fn of(in_flight: InFlight) -> Self {
+        Self(Arc::new(Mutex::new(Some(in_flight))))
+    }
+
+    /// The call, if nobody has it yet.
+    pub fn take(&self) -> Option<InFlight> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl Session {
@@ -61,14 +77,14 @@ impl Session {
             // The oldest is forgotten; if its call still runs, its outcome stays unknown.
             asked.pop_front();
         }
-        asked.push_back(Asked { id, expected: Some(expected), in_flight: None });
+        asked.push_back(Asked { id, expected: Some(expected), waiting: Waiting::default() });
     }
 
-    /// Leaves a call whose stream ended before its answer came.
-    pub fn park(&self, id: &Value, in_flight: InFlight) {
+    /// A call that was sent: its answer may come on another stream, even before its own ends.
+    pub fn waits(&self, id: &Value, waiting: Waiting) {
         let id = id.to_string();
         if let Some(asked) = self.lock().iter_mut().find(|asked| asked.id == id) {
-            asked.in_flight = Some(in_flight);
+            asked.waiting = waiting;
         }
     }
 
@@ -78,7 +94,7 @@ impl Session {
         let id = serde_json::from_str::<Value>(id).ok()?.to_string();
         let mut asked = self.lock();
         let asked = asked.iter_mut().find(|asked| asked.id == id)?;
-        Some((asked.expected.clone()?, asked.in_flight.take()))
+        Some((asked.expected.clone()?, asked.waiting.take()))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Asked>> {

@@ -10,7 +10,7 @@ use http::{Method, Response};
 
 use super::answer::Inspector;
 use super::refuse::Asked;
-use super::session::Expected;
+use super::session::{Expected, Waiting};
 use super::upstream::Server;
 use super::{Front, mirror, relay};
 use crate::call::Agent;
@@ -41,7 +41,7 @@ impl Front {
             session_headers: head.headers.clone(),
             asked: Asked::default(),
             expected: Expected::Anything,
-            in_flight: None,
+            in_flight: Waiting::default(),
             answered: false,
         };
         relay::relay(inspector, response, Some(slot)).await
@@ -71,7 +71,7 @@ impl Front {
             session_headers: head.headers.clone(),
             asked: Asked::default(),
             expected: Expected::Anything,
-            in_flight: None,
+            in_flight: Waiting::default(),
             answered: false,
         };
         relay::relay(inspector, response, None).await

@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::mirror;
 use super::offer::Offer;
+use crate::front::workers;
 use crate::metrics::{Metrics, UpstreamError};
 use crate::refusal::Refusal;
 use crate::tls::Connector;
@@ -59,20 +60,24 @@ pub struct Server {
     pub settings: Settings,
     /// What it offers.
     pub offer: Offer,
-    client: Client<Connector, Full<Bytes>>,
+    /// One for each worker, and one for all other threads: a connection stays where it is used.
+    clients: Vec<Client<Connector, Full<Bytes>>>,
     metrics: Arc<Metrics>,
 }
 
 impl Server {
     /// Makes the client; connects when first needed.
     pub fn new(settings: Settings, connector: Connector, metrics: Arc<Metrics>) -> Self {
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .pool_max_idle_per_host(256)
-            .pool_timer(TokioTimer::new())
-            .http1_max_buf_size(64 * 1024)
-            .build(connector);
-        Self { settings, offer: Offer::default(), client, metrics }
+        let client = |_| {
+            Client::builder(TokioExecutor::new())
+                .pool_idle_timeout(Duration::from_secs(30))
+                .pool_max_idle_per_host(256)
+                .pool_timer(TokioTimer::new())
+                .http1_max_buf_size(64 * 1024)
+                .build(connector.clone())
+        };
+        let clients = (0..=workers::count()).map(client).collect();
+        Self { settings, offer: Offer::default(), clients, metrics }
     }
 
     /// Sends one request. Nothing is ever sent twice.
@@ -93,7 +98,10 @@ impl Server {
         *request.method_mut() = method;
         *request.uri_mut() = self.settings.uri.clone();
         *request.headers_mut() = headers;
-        let sent = tokio::time::timeout(self.settings.timeout, self.client.request(request)).await;
+        let Some(client) = self.clients.get(workers::number()) else {
+            return Err(Refusal::Internal);
+        };
+        let sent = tokio::time::timeout(self.settings.timeout, client.request(request)).await;
         match sent {
             Ok(Ok(response)) if response.status().is_redirection() => {
                 self.metrics.upstream_failed(name, UpstreamError::Protocol);

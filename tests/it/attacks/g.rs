@@ -144,6 +144,43 @@ fn g05_a_policy_that_loops_denies_and_a_call_beside_it_is_answered() {
     assert!(gate.log().contains("policy could not decide"), "{}", gate.log());
 }
 
+#[test]
+fn g05_what_doubles_again_and_again_is_stopped_before_it_is_large() {
+    let doubling = |first: &str, step: &str| {
+        let steps = (0..40).map(|n| {
+            let step = step.replace('@', &format!("x{n}"));
+            format!("\tx{} := {step}\n", n + 1)
+        });
+        format!(
+            "visible := true\n\ndeny contains {{\"code\": \"late\", \"message\": \"late\"}} if {{\n\tx0 := {first}\n{}\tcount(x40) > 0\n}}",
+            steps.collect::<String>()
+        )
+    };
+    for (first, step) in [
+        ("input.call.arguments.text", "concat(\"\", [@, @])"),
+        ("input.call.arguments.text", "sprintf(\"%s%s\", [@, @])"),
+        ("[input.call.arguments.text]", "array.concat(@, @)"),
+        ("input.call.arguments.text", "replace(concat(\"\", [@, @]), \"a\", \"aa\")"),
+    ] {
+        let upstream = Upstream::of_tools(&[tool("echo", r#"{"text":{"type":"string"}}"#)]);
+        let setup = Setup::to(&upstream)
+            .file("policies/permission.rego", &rules(&doubling(first, step)))
+            .config("policy: {deadline: 100ms}");
+        let mut gate = Gate::start(&setup);
+        for id in 0..2 {
+            let refused = gate.post(&call(id, "echo", r#"{"text":"aaaaaaaa"}"#));
+            assert_eq!(refused.code(), "policy_failed", "{step}: {}", refused.text());
+        }
+        assert!(upstream.calls().is_empty());
+        assert_eq!(gate.decisions(2).len(), 2);
+        // Far below what 40 doublings would take; a debug build on a busy machine gets less far.
+        let most = gate.peak_resident_bytes();
+        assert!(most < 1 << 30, "{step}: {most}");
+        gate.signal("TERM");
+        assert_eq!(gate.wait(), 0, "{step}");
+    }
+}
+
 const PACKAGES: [&str; 3] = ["permission", "budget", "reversibility"];
 
 /// Three packages that each deny in the name of one version.

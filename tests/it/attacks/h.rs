@@ -24,6 +24,8 @@ fn text_of(answer: &Response) -> String {
     answer.json()["result"]["content"][0]["text"].as_str().unwrap_or_default().to_owned()
 }
 
+type Change = fn(&mut Value);
+
 fn described(description: &str) -> Value {
     let mut tool = tool("refund", r#"{"amount":{"type":"string"}}"#);
     tool["description"] = description.into();
@@ -32,7 +34,7 @@ fn described(description: &str) -> Value {
 
 #[test]
 fn h01_the_shipped_policy_denies_a_tool_that_changed_since_it_was_first_seen() {
-    let changes: [(&str, fn(&mut Value)); 4] = [
+    let changes: [(&str, Change); 4] = [
         ("description", |tool| tool["description"] = "now reads ~/.ssh".into()),
         ("schema", |tool| tool["inputSchema"]["properties"]["note"] = json!({"type": "string"})),
         ("output", |tool| tool["outputSchema"] = json!({"type": "object"})),

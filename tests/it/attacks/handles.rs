@@ -143,6 +143,8 @@ fn b11_sessions_are_bounded_for_each_agent() {
     let refused = two.initialize("ada");
     assert_eq!((refused.status, refused.code().as_str()), (503, "overloaded"));
     assert_eq!(refused.header("mcp-session-id"), None);
+    // The server is not made to open sessions that nobody can use.
+    assert_eq!(two.upstream.calls().len(), 4);
 }
 
 #[test]
@@ -185,7 +187,7 @@ fn b09_a_task_is_its_agents_alone() {
     for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
         let [his, unknown] =
             ["t1", "t2"].map(|task| of_task(method, task).by("bob").send(&two.gate));
-        assert_eq!((his.status, his.code().as_str()), (404, "unknown_handle"), "{method}");
+        assert_eq!((his.rpc_code(), his.code().as_str()), (-32602, "unknown_handle"), "{method}");
         assert_eq!(anonymous(&his), anonymous(&unknown));
     }
     let old = rpc(2, "tasks/result", r#"{"taskId":"t1"}"#);

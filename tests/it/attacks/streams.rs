@@ -266,6 +266,28 @@ fn b07_a_result_that_comes_on_another_stream_is_held_to_its_tool() {
 }
 
 #[test]
+fn b07_an_answer_elsewhere_closes_the_record_while_its_own_stream_is_open() {
+    let session = Session::new(QUIET);
+    let calls = session.upstream.stream_on("tools/call");
+    let gets = session.upstream.stream_on("GET");
+    let mut asking = session.send(&call(5, "echo", "{}"));
+    let answering = calls.next();
+    assert_eq!(asking.head().status, 200);
+    answering.raw("id: 1\ndata: \n\n");
+    assert!(asking.event().is_some());
+    let mut listening = session.listen();
+    let server = gets.next();
+    assert_eq!(listening.head().status, 200);
+    server.data(r#"{"jsonrpc":"2.0","id":5,"result":{"content":[]}}"#);
+    assert_eq!(listening.message().unwrap()["id"], 5);
+    let outcome = session.gate.entries("outcome", 1).remove(0);
+    assert_eq!(outcome["outcome"], "answered", "{outcome}");
+    drop(answering);
+    assert_eq!(asking.event(), None);
+    session.gate.entries("outcome", 1);
+}
+
+#[test]
 fn b07_what_nobody_asked_for_is_not_passed_on_as_json_either() {
     let session = Session::new(QUIET);
     for body in [listed(5), r#"{"jsonrpc":"2.0","id":9,"method":"sampling/createMessage"}"#.into()]
@@ -295,6 +317,27 @@ fn b07_what_nobody_asked_for_is_not_passed_on_as_json_either() {
         let response = session.send(&rpc(77, "ping", "{}")).response();
         assert_eq!(response.code(), "invalid_answer");
         assert!(!response.text().contains("secret"), "{}", response.text());
+    }
+}
+
+#[test]
+fn h04_no_word_beside_a_result_keeps_it_from_being_checked() {
+    let session = Session::new(QUIET);
+    for beside in [
+        json!({}),
+        json!({"task": {}}),
+        json!({"task": {"status": "working"}}),
+        json!({"task": {"taskId": "t1"}}),
+        json!({"resultType": "task", "taskId": "t2"}),
+        json!({"resultType": "input_required"}),
+        json!({"resultType": "partial"}),
+        json!({"isError": false, "resultType": "complete"}),
+    ] {
+        let mut result = json!({"content": [], "structuredContent": {"total": "all"}});
+        result.as_object_mut().unwrap().extend(beside.as_object().unwrap().clone());
+        session.upstream.answer("tools/call", result);
+        let response = session.send(&call(5, "report", "{}")).response();
+        assert_eq!(response.code(), "invalid_answer", "{beside}");
     }
 }
 

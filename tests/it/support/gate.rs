@@ -293,6 +293,13 @@ impl Gate {
         fs::read_to_string(self.path("gate.log")).unwrap_or_default()
     }
 
+    /// The most memory that it ever had, in bytes.
+    pub(crate) fn peak_resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// The process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
@@ -379,6 +386,7 @@ const CODES: &[&str] = &[
     "unauthenticated",
     "identity_unavailable",
     "unknown_handle",
+    "missing_capability",
     "unknown_tool",
     "unusable_tool",
     "changed_tool",
