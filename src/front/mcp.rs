@@ -228,7 +228,8 @@ impl Front {
         for origin in head.headers.get_all(http::header::ORIGIN) {
             let origin = origin.to_str().map_err(|_| Refusal::Origin)?;
             let known = self.names.origins.iter().any(|ours| ours.eq_ignore_ascii_case(origin));
-            if !known && !(self.names.local_origins && host::is_local_origin(origin)) {
+            let local = self.names.local_origins && host::is_local_origin(origin);
+            if !(known || local) {
                 return Err(Refusal::Origin);
             }
         }
@@ -241,7 +242,7 @@ impl Front {
         head: &Parts,
         server: &Server,
         agent: &Agent,
-    ) -> Result<Option<(Arc<str>, Arc<Session>)>, Refusal> {
+    ) -> Result<Option<OwnSession>, Refusal> {
         let Some(id) = mirror::only(&head.headers, &mirror::SESSION)? else { return Ok(None) };
         let session = self.sessions.find(&server.settings.name, id, &agent.id)?;
         Ok(Some((Arc::from(id), session)))
@@ -258,6 +259,9 @@ fn framed_plainly(headers: &HeaderMap) -> Result<(), Refusal> {
     };
     if plain { Ok(()) } else { Err(Refusal::Envelope("the only transfer coding is `chunked`")) }
 }
+
+/// A session's id, and what is remembered of it.
+pub(crate) type OwnSession = (Arc<str>, Arc<Session>);
 
 /// What becomes known of a request while it is read; a refusal is shaped and recorded by it.
 #[derive(Default)]

@@ -84,8 +84,12 @@ async fn check(
         Target::Method => None,
         Target::Tool(offered) => Some(offered),
     };
-    let seen = match &offered {
-        Some(offered) => visible(snapshot, &arrival.agent, &arrival.server, offered).await,
+    let pin = pin(snapshot, &arrival.server, offered.as_ref());
+    let definition = offered.as_ref().map(|offered| &*offered.definition);
+    let about = About { class, definition, pin };
+    let mut input = Input::of_tool(snapshot, &arrival.agent, &about);
+    let seen = match definition {
+        Some(definition) => input.visible(snapshot, &arrival.server, definition).await,
         None => true,
     };
     if let Some(offered) = &offered {
@@ -102,15 +106,12 @@ async fn check(
         judged.steps[0].1 = began.elapsed();
         arrival.arguments = completed.map_err(told)?;
     }
-    let definition = offered.as_ref().map(|offered| &*offered.definition);
     let mut call = call_of(arrival, definition);
     judged.bound = Some((call.hash, definition.map(|definition| definition.digest)));
     let session = past.of(&call);
-    let pin = pin(snapshot, &call.server, offered.as_ref());
-    let about = About { class, definition, pin };
     let facts = sessions::facts(&session, &call, snapshot.policies.reads(&["session", "recent"]));
     let began = Instant::now();
-    let verdict = only_what_we_do(ask(snapshot, &mut call, &about, facts).await);
+    let verdict = only_what_we_do(input.ask(snapshot, &mut call, facts).await);
     judged.steps[1].1 = began.elapsed();
     // Policy may raise what the operator's tool file says.
     judged.tier = verdict.tier.map_or(class.tier, |tier| tier.max(class.tier));
@@ -168,23 +169,53 @@ struct About<'a> {
     pin: Pin,
 }
 
-/// Asks the policy. The arguments are lent to the input and come back, so they are not copied.
-async fn ask(snapshot: &Snapshot, call: &mut Call, about: &About<'_>, session: Value) -> Verdict {
-    let arguments = std::mem::take(&mut call.arguments);
-    let mut input = tool_input(snapshot, &call.agent, about);
-    if snapshot.policies.reads(&["tool_calls"]) {
-        let listed = json!([{"tool": &*call.tool, "params": arguments.clone()}]);
-        input.insert("tool_calls".to_owned(), listed);
+/// What policy sees. Made once for each call, and filled in as more is known.
+struct Input(Map<String, Value>);
+
+impl Input {
+    /// The part that does not depend on the call.
+    fn of_tool(snapshot: &Snapshot, agent: &Agent, about: &About<'_>) -> Self {
+        Self(tool_input(snapshot, agent, about))
     }
-    input.insert("call".to_owned(), call_facts(call, arguments));
-    input.insert("claimed".to_owned(), claims(call));
-    input.insert("session".to_owned(), session);
-    let mut input = Value::Object(input);
-    let verdict = snapshot.policies.decide(&input).await;
-    if let Some(lent) = input.pointer_mut("/call/arguments") {
-        call.arguments = lent.take();
+
+    /// Whether the agent may ever call the tool: asked without the call.
+    async fn visible(
+        &mut self,
+        snapshot: &Snapshot,
+        server: &str,
+        definition: &Definition,
+    ) -> bool {
+        let call = json!({
+            "door": Door::Mcp, "server": server, "method": "tools/call",
+            "tool": &*definition.name,
+        });
+        self.0.insert("call".to_owned(), call);
+        let input = Value::Object(std::mem::take(&mut self.0));
+        let seen = snapshot.policies.visible(&input).await;
+        if let Value::Object(input) = input {
+            self.0 = input;
+        }
+        seen
     }
-    verdict
+
+    /// Asks the policy. The arguments are lent to the input and come back, so they are not copied.
+    async fn ask(self, snapshot: &Snapshot, call: &mut Call, session: Value) -> Verdict {
+        let Self(mut input) = self;
+        let arguments = std::mem::take(&mut call.arguments);
+        if snapshot.policies.reads(&["tool_calls"]) {
+            let listed = json!([{"tool": &*call.tool, "params": arguments.clone()}]);
+            input.insert("tool_calls".to_owned(), listed);
+        }
+        input.insert("call".to_owned(), call_facts(call, arguments));
+        input.insert("claimed".to_owned(), claims(call));
+        input.insert("session".to_owned(), session);
+        let mut input = Value::Object(input);
+        let verdict = snapshot.policies.decide(&input).await;
+        if let Some(lent) = input.pointer_mut("/call/arguments") {
+            call.arguments = lent.take();
+        }
+        verdict
+    }
 }
 
 fn call_facts(call: &Call, arguments: Value) -> Value {
@@ -238,12 +269,7 @@ pub(super) async fn visible(
     let class = snapshot.classifier.classify(server, &definition.name);
     let pin = pin(snapshot, server, Some(offered));
     let about = About { class: &class, definition: Some(definition), pin };
-    let mut input = tool_input(snapshot, agent, &about);
-    let call = json!({
-        "door": Door::Mcp, "server": server, "method": "tools/call", "tool": &*definition.name,
-    });
-    input.insert("call".to_owned(), call);
-    snapshot.policies.visible(&Value::Object(input)).await
+    Input::of_tool(snapshot, agent, &about).visible(snapshot, server, definition).await
 }
 
 /// What policy asks for and this release does not do is not quietly left undone.

@@ -140,7 +140,7 @@ impl Front {
             .headers
             .get(mirror::VERSION)
             .and_then(|version| version.to_str().ok())
-            .is_some_and(|version| version >= mirror::STATELESS && version < "3");
+            .is_some_and(|version| (mirror::STATELESS.."3").contains(&version));
         let row = match message.kind() {
             Kind::Request => Some(methods::request(message.method())),
             Kind::Notification => Some(methods::notification(message.method())),

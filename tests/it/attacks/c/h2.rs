@@ -150,9 +150,15 @@ fn c06_what_http_2_forbids_is_refused() {
         ("a late pseudo-header", |f| f.push((b":path", b"/mcp/crm"))),
         ("an unknown pseudo-header", |f| f.insert(0, (b":evil", b"x"))),
         ("an answer's pseudo-header", |f| f.insert(0, (b":status", b"200"))),
-        ("no :method", |f| drop(f.remove(0))),
-        ("no :path", |f| drop(f.remove(2))),
-        ("no :scheme", |f| drop(f.remove(1))),
+        ("no :method", |f| {
+            f.remove(0);
+        }),
+        ("no :path", |f| {
+            f.remove(2);
+        }),
+        ("no :scheme", |f| {
+            f.remove(1);
+        }),
         ("an empty :path", |f| f[2].1 = b""),
         ("a space in :path", |f| f[2].1 = b"/mcp/crm HTTP/1.1"),
         ("CRLF in :path", |f| f[2].1 = b"/mcp/crm\r\nx: y"),
@@ -236,7 +242,8 @@ pub(super) const BOUND: u64 = 256 << 20;
 fn c07_floods_end_the_connection_and_nobody_elses() {
     let (upstream, gate) = gate();
     let body = call(1, "echo", "{}");
-    let floods: &[(&str, bool, fn(&mut Client, u32) -> bool)] = &[
+    type Flood = fn(&mut Client, u32) -> bool;
+    let floods: &[(&str, bool, Flood)] = &[
         ("rapid reset", true, |client, round| {
             let stream = round * 2 + 1;
             client.send(HEADERS, END_HEADERS, stream, &fields(&HONEST))
