@@ -26,6 +26,7 @@ use crate::tls::PeerCertificate;
 use crate::tools::Definition;
 
 pub mod answer;
+mod arrival;
 mod ask;
 mod list;
 pub mod message;
@@ -43,6 +44,7 @@ pub mod sse;
 mod stream;
 mod task;
 pub mod upstream;
+mod whole;
 
 use owned::Owned;
 use refuse::Asked;

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use super::message::FromServer;
 use super::sse::Framer;
 use super::upstream::Server;
-use super::{answer, mirror};
+use super::{mirror, whole};
 use crate::json::Value;
 
 /// Pages of a list that are read.
@@ -187,11 +187,11 @@ async fn request(
 /// The message that answers, from a JSON body or a stream.
 async fn read(server: &Server, headers: &HeaderMap, mut body: Incoming) -> Result<Bytes, Fault> {
     let other = |text: &str| Fault::Other(text.to_owned());
-    if answer::is_encoded(headers) {
+    if whole::is_encoded(headers) {
         return Err(other("the answer has a content encoding, which was not asked for"));
     }
-    if !answer::is_event_stream(headers) {
-        return answer::collect(body, server.settings.result_bytes)
+    if !whole::is_event_stream(headers) {
+        return whole::collect(body, server.settings.result_bytes)
             .await
             .map_err(|fault| Fault::Other(fault.to_string()));
     }

@@ -1,7 +1,6 @@
 //! One message comes in: what is it, and what becomes of it?
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -12,38 +11,33 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::answer::{self, ExpectedCall, Inspector};
+use super::answer::{ExpectedCall, Inspector};
+use super::arrival::Sending;
 use super::message::{Kind, Message};
 use super::methods::{self, Fate, Method as Row, Spoken};
 use super::refuse::Asked;
-use super::seal::Bound;
 use super::session::{Expected, Session, Waiting};
 use super::upstream::Server;
-use super::{Context, Front, mirror, relay};
-use crate::call::{Agent, Call, Claimed, Door};
+use super::{Context, Front, mirror, relay, whole};
+use crate::call::{Agent, Call};
 use crate::front::body::Body;
 use crate::front::outlive::Outliving;
+use crate::gate::Arrival;
 use crate::gate::forward::Carrier;
-use crate::gate::{Arrival, Offered, Target};
-use crate::json::{self, Fault, FaultKind, Map, Value};
+use crate::json::{Fault, FaultKind, Value};
 use crate::metrics::Step;
 use crate::refusal::Refusal;
 use crate::telemetry::{CallSpan, Subject, TraceContext};
 
-/// Where an agent says things of its call.
-const CLAIM: &str = "io.countersign/claim";
-/// Characters kept of one thing that an agent says.
-const CLAIM_CHARS: usize = 2000;
-
 /// A message that is read, with all that its way needs.
-struct Taken {
-    message: Message,
-    headers: HeaderMap,
-    agent: Arc<Agent>,
-    server: Arc<Server>,
-    session: Option<(Arc<str>, Arc<Session>)>,
-    asked: Asked,
-    trace: TraceContext,
+pub(super) struct Taken {
+    pub(super) message: Message,
+    pub(super) headers: HeaderMap,
+    pub(super) agent: Arc<Agent>,
+    pub(super) server: Arc<Server>,
+    pub(super) session: Option<(Arc<str>, Arc<Session>)>,
+    pub(super) asked: Asked,
+    pub(super) trace: TraceContext,
 }
 
 impl Front {
@@ -207,118 +201,6 @@ impl Front {
         relay::relay(inspector, response, Some(slot)).await
     }
 
-    /// Makes a message into a call.
-    async fn arrival(
-        self: &Arc<Self>,
-        id: uuid::Uuid,
-        row: &'static Row,
-        mut incoming: Taken,
-        head: &HeaderMap,
-    ) -> Result<(Arrival, Sending), Refusal> {
-        let name: Arc<str> = match row.named_by {
-            Some(field) => {
-                Arc::from(incoming.message.param(field).ok_or_else(|| Refusal::Parameters {
-                    method: row.name,
-                    reason: format!("`{field}` must be a string"),
-                })?)
-            }
-            None => Arc::from(incoming.message.param("taskId").unwrap_or(row.name)),
-        };
-        let mut definition = None;
-        let target = if row.name == "tools/call" {
-            let offered = incoming.server.offer.look_up(&incoming.server, &name).await;
-            definition.clone_from(&offered);
-            offered.map_or(Target::UnknownTool, Target::Tool)
-        } else {
-            if row.name.starts_with("tasks/") && row.name != "tasks/list" {
-                let server = &incoming.server.settings.name;
-                let of_task = self.tasks.find(server, &name, &incoming.agent.id)?;
-                definition = of_task.map(|definition| Offered { definition, changed: false });
-            }
-            if row.name == "subscriptions/listen" {
-                let server = &incoming.server.settings.name;
-                self.own_tasks_only(&incoming.message, server, &incoming.agent.id)?;
-            }
-            Target::Method
-        };
-        // What is wrong with the headers of a call to a hidden tool would tell that there is one;
-        // the gate refuses it anyway.
-        if let Target::Tool(offered) = &target
-            && !offered.definition.header_params.is_empty()
-            && self.gate.visible(&incoming.agent, &incoming.server.settings.name, offered).await
-        {
-            let arguments = incoming.message.params().and_then(|params| params.get("arguments"));
-            let required = incoming.asked.stateless;
-            mirror::parameters(head, &offered.definition.header_params, arguments, required)?;
-        }
-        let claimed = claimed(incoming.message.meta());
-        let arguments = take_arguments(row, &mut incoming.message)?;
-        let canonical: Arc<[u8]> = match incoming.asked.stateless {
-            true => json::canonical(&arguments).into(),
-            false => Arc::from([]),
-        };
-        self.unseal(row, &name, &canonical, &mut incoming)?;
-        let tool = if row.name == "tools/call" { Arc::clone(&name) } else { Arc::from(row.name) };
-        // A name that no server defines is whatever an agent likes: the record alone has it.
-        let known = definition.is_some() && row.name == "tools/call";
-        let known = known.then_some(&*name);
-        let span = CallSpan::open(
-            &Subject {
-                agent: &incoming.agent.id,
-                server: &incoming.server.settings.name,
-                ..subject(row.name, known, &incoming.message, &incoming.headers)
-            },
-            &incoming.trace,
-        );
-        let arrival = Arrival {
-            id,
-            door: Door::Mcp,
-            agent: Arc::clone(&incoming.agent),
-            server: Arc::clone(&incoming.server.settings.name),
-            method: row.name,
-            tool,
-            target,
-            arguments,
-            claimed,
-            session: incoming.session.as_ref().map(|(id, _)| Arc::clone(id)),
-            trace: span.trace_id(&incoming.trace),
-            span,
-            received_at: SystemTime::now(),
-        };
-        let definition = definition.map(|offered| offered.definition);
-        let expected = ExpectedCall { method: row.name, name, definition, arguments: canonical };
-        Ok((arrival, Sending { incoming, expected }))
-    }
-
-    /// Puts the server's own state back where the agent brought it sealed.
-    fn unseal(
-        &self,
-        row: &Row,
-        name: &str,
-        canonical: &[u8],
-        incoming: &mut Taken,
-    ) -> Result<(), Refusal> {
-        if !incoming.asked.stateless {
-            return Ok(());
-        }
-        let bound = Bound {
-            agent: &incoming.agent.id,
-            server: &incoming.server.settings.name,
-            method: row.name,
-            name,
-            arguments: canonical,
-        };
-        let Some(params) = incoming.message.params_mut() else { return Ok(()) };
-        match params.get_mut("requestState") {
-            None => Ok(()),
-            Some(Value::String(state)) => {
-                *state = self.seal.open(state, &bound)?.to_owned();
-                Ok(())
-            }
-            Some(_) => Err(Refusal::Unknown("request state")),
-        }
-    }
-
     /// Brings a call to the gate, and its answer back.
     async fn call(
         self: Arc<Self>,
@@ -359,12 +241,6 @@ impl Front {
     }
 }
 
-/// A call's message on its way to the gate and on.
-struct Sending {
-    incoming: Taken,
-    expected: ExpectedCall,
-}
-
 /// Sends a call as one POST.
 struct Post<'a> {
     server: Arc<Server>,
@@ -375,7 +251,7 @@ struct Post<'a> {
 }
 
 /// What spans say of a message, whichever way it goes.
-fn subject<'a>(
+pub(super) fn subject<'a>(
     method: &'a str,
     tool: Option<&'a str>,
     message: &'a Message,
@@ -464,55 +340,8 @@ fn spoken(row: &Row, message: &Message) -> Result<(), Refusal> {
 
 fn check_media(headers: &HeaderMap) -> Result<(), Refusal> {
     let one = headers.get_all(CONTENT_TYPE).iter().count() == 1;
-    if !one || !answer::is_json(headers) {
+    if !one || !whole::is_json(headers) {
         return Err(Refusal::Media);
     }
-    if answer::is_encoded(headers) { Err(Refusal::Media) } else { Ok(()) }
-}
-
-/// What the tool gets: taken out of the message for `tools/call`, where it goes back in after the
-/// gate; for all else a copy of the parameters, which do not change.
-fn take_arguments(row: &Row, message: &mut Message) -> Result<Value, Refusal> {
-    if row.name == "tools/call" {
-        let arguments = message.params_mut().and_then(|params| params.get_mut("arguments"));
-        return match arguments.map(Value::take) {
-            None => Ok(Value::Object(Map::new())),
-            Some(arguments @ Value::Object(_)) => Ok(arguments),
-            Some(_) => Err(Refusal::Parameters {
-                method: row.name,
-                reason: "`arguments` must be an object".to_owned(),
-            }),
-        };
-    }
-    let mut arguments = message.params().cloned().unwrap_or_default();
-    for transport in ["_meta", "requestState"] {
-        arguments.shift_remove(transport);
-    }
-    if row.named_by.is_some() {
-        arguments.shift_remove("inputResponses");
-    }
-    Ok(Value::Object(arguments))
-}
-
-fn claimed(meta: Option<&Map<String, Value>>) -> Claimed {
-    let Some(Value::Object(claim)) = meta.and_then(|meta| meta.get(CLAIM)) else {
-        return Claimed::default();
-    };
-    let text = |key: &str| {
-        claim.get(key).and_then(Value::as_str).map(|text| text.chars().take(CLAIM_CHARS).collect())
-    };
-    let evidence = claim.get("evidence").and_then(Value::as_array);
-    Claimed {
-        user: text("user"),
-        workflow: text("workflow"),
-        step: text("step"),
-        confidence: claim.get("confidence").and_then(Value::as_f64).map(|c| c.clamp(0.0, 1.0)),
-        reason: text("reason"),
-        evidence: evidence
-            .map(|list| list.iter().take(16).filter_map(Value::as_str))
-            .into_iter()
-            .flatten()
-            .map(|link| link.chars().take(CLAIM_CHARS).collect())
-            .collect(),
-    }
+    if whole::is_encoded(headers) { Err(Refusal::Media) } else { Ok(()) }
 }

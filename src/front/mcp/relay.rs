@@ -14,11 +14,11 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
-use super::answer::{self, Inspector, Passage};
+use super::answer::{Inspector, Passage};
 use super::message::FromServer;
 use super::session::{Expected, Session};
 use super::sse::{Event, Framer, TooLong};
-use super::{mirror, upstream};
+use super::{mirror, upstream, whole};
 use crate::front::body::{Body, Cut};
 use crate::metrics::UpstreamError;
 use crate::refusal::Refusal;
@@ -36,11 +36,11 @@ pub(super) async fn relay(
 ) -> Result<Response<Body>, Refusal> {
     let (mut head, body) = response.into_parts();
     let asked_for_it = inspector.asked.id.is_some();
-    if answer::is_encoded(&head.headers) {
+    if whole::is_encoded(&head.headers) {
         // Nobody asked for it, and what cannot be read is not passed on.
         return Err(rejected(&mut inspector, "it has a content encoding, which was not asked for"));
     }
-    if head.status == StatusCode::OK && answer::is_event_stream(&head.headers) {
+    if head.status == StatusCode::OK && whole::is_event_stream(&head.headers) {
         open_session(&mut inspector, &mut head)?;
         return Ok(stream(inspector, &head, body, slot));
     }
@@ -48,9 +48,9 @@ pub(super) async fn relay(
         true => inspector.server.settings.result_bytes,
         false => ERROR_PAGE.min(inspector.server.settings.result_bytes),
     };
-    let collected = answer::collect(body, limit);
+    let collected = whole::collect(body, limit);
     let collected = tokio::time::timeout(inspector.server.settings.timeout, collected).await;
-    let bytes = match collected.unwrap_or(Err(answer::CollectFault::Late)) {
+    let bytes = match collected.unwrap_or(Err(whole::CollectFault::Late)) {
         Ok(bytes) => bytes,
         Err(fault) => return Err(unread(&mut inspector, fault)),
     };
@@ -63,7 +63,7 @@ pub(super) async fn relay(
         head.headers.remove(mirror::SESSION);
         return Ok(respond(&head, Bytes::new()));
     }
-    if !answer::is_json(&head.headers) {
+    if !whole::is_json(&head.headers) {
         return Err(rejected(&mut inspector, "it is neither JSON nor an event stream"));
     }
     open_session(&mut inspector, &mut head)?;
@@ -85,17 +85,17 @@ fn rejected(inspector: &mut Inspector, reason: &str) -> Refusal {
     refusal
 }
 
-fn unread(inspector: &mut Inspector, fault: answer::CollectFault) -> Refusal {
+fn unread(inspector: &mut Inspector, fault: whole::CollectFault) -> Refusal {
     let refusal = match fault {
-        answer::CollectFault::TooLong => {
+        whole::CollectFault::TooLong => {
             inspector.server.rejected(UpstreamError::TooLarge);
             inspector.server.bad_answer("it is longer than the limit")
         }
-        answer::CollectFault::Late => {
+        whole::CollectFault::Late => {
             inspector.server.late();
             Refusal::OutcomeUnknown(inspector.server.settings.name.to_string())
         }
-        answer::CollectFault::BrokeOff => {
+        whole::CollectFault::BrokeOff => {
             inspector.server.broke_off();
             Refusal::OutcomeUnknown(inspector.server.settings.name.to_string())
         }
