@@ -148,7 +148,8 @@ impl Listener {
         tune(&stream, self.limits.idle);
         let Some(config) = &self.tls else {
             let peer = Peer { certificate: None, loopback };
-            return self.converse(TokioIo::new(stream), peer, watcher, place).await;
+            // Boxed, so that a plain connection does not keep room for a TLS session.
+            return Box::pin(self.converse(TokioIo::new(stream), peer, watcher, place)).await;
         };
         let handshake = TlsAcceptor::from(Arc::clone(config)).accept(stream);
         let handshake = tokio::select! {
@@ -160,7 +161,7 @@ impl Listener {
             Ok(Ok(stream)) => {
                 let certificate = PeerCertificate::of(stream.get_ref().1);
                 let peer = Peer { certificate, loopback };
-                self.converse(TokioIo::new(stream), peer, watcher, place).await;
+                Box::pin(self.converse(TokioIo::new(stream), peer, watcher, place)).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
@@ -184,7 +185,8 @@ impl Listener {
         let service = service_fn(move |request: Request<Incoming>| {
             first.notify_one();
             let (front, peer) = (Arc::clone(&front), Arc::clone(&peer));
-            async move { Ok::<_, Infallible>(front.serve(request, &peer).await) }
+            // Boxed, or each open connection would keep room for the largest answer there is.
+            async move { Ok::<_, Infallible>(Box::pin(front.serve(request, &peer)).await) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder

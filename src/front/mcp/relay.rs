@@ -306,7 +306,8 @@ impl Stream {
         let Some(data) = event.data.as_ref().filter(|data| !data.is_empty()) else {
             return self.send(event.raw).await;
         };
-        match self.inspector.inspect(data).await {
+        // Boxed, so that a silent stream does not keep room for a decision.
+        match Box::pin(self.inspector.inspect(data)).await {
             Passage::AsIs => self.send(event.raw).await,
             Passage::Instead(data) => self.send(event.with_data(&data).raw).await,
             Passage::Dropped => {}
