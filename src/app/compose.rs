@@ -124,7 +124,7 @@ fn issuer_settings(issuer: &config::Issuer) -> Result<IssuerSettings, String> {
         keys,
         id_claim: issuer.id_claim.clone(),
         groups_claim: Some(issuer.groups_claim.clone()),
-        prefix: String::new(),
+        prefix: issuer.prefix.clone(),
     })
 }
 

@@ -15,7 +15,7 @@ use super::yaml::{Node, Value};
 
 pub(super) const AGENT: &[&str] = &["id", "groups", "token", "anonymous", "certificate"];
 pub(super) const ISSUER: &[&str] =
-    &["issuer", "audience", "jwks", "algorithms", "id_claim", "groups_claim"];
+    &["issuer", "audience", "jwks", "algorithms", "id_claim", "groups_claim", "prefix"];
 pub(super) const JWKS: &[&str] = &["file", "url"];
 
 /// An agent that the operator names.
@@ -58,6 +58,8 @@ pub struct Issuer {
     pub id_claim: String,
     /// The claim that lists its groups.
     pub groups_claim: String,
+    /// What the names of its agents begin with; two issuers need different ones.
+    pub prefix: String,
 }
 
 /// Where an issuer's keys are.
@@ -218,6 +220,7 @@ fn issuer(node: &Node, reading: &mut Reading<'_>) -> Option<Issuer> {
     let id_claim = section.read("id_claim", reading, text).unwrap_or_else(|| "sub".into());
     let groups_claim =
         section.read("groups_claim", reading, text).unwrap_or_else(|| "groups".into());
+    let prefix = section.read("prefix", reading, text).unwrap_or_default();
     Some(Issuer {
         issuer: issuer?,
         audience: audience?,
@@ -225,6 +228,7 @@ fn issuer(node: &Node, reading: &mut Reading<'_>) -> Option<Issuer> {
         algorithms,
         id_claim,
         groups_claim,
+        prefix,
     })
 }
 
