@@ -1,6 +1,6 @@
 //! Which command was meant?
 //!
-//! Raw flags become one [`Command`], one `match` runs it, and what came of it becomes an exit code:
+//! Raw flags become one `Command`, one `match` runs it, and what came of it becomes an exit code:
 //! 0 done or allowed, 1 failed, 2 usage, 3 refused.
 
 pub mod audit;

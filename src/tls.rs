@@ -147,7 +147,7 @@ pub fn plain_client() -> Result<ClientConfig, TlsError> {
     Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
-/// What we need to speak TLS to a server; give it to [`connector`].
+/// What we need to speak TLS to a server; give it to [`connector()`].
 ///
 /// Reading the system's roots takes milliseconds: share one where the files are the same. Where
 /// the system has none (an image built from scratch), nothing is trusted and a warning says so;

@@ -2,7 +2,7 @@
 //!
 //! An append-only log: each entry carries a hash over itself and all before it. [`Trail::append`]
 //! puts an entry into the page cache, where it survives this process; [`Trail::durable`] waits
-//! until it survives a power cut. The bytes are described in [`format`](self::format).
+//! until it survives a power cut. The bytes are described in `trail/format.rs`.
 //!
 //! What can go wrong, and what follows:
 //!
@@ -171,7 +171,7 @@ impl Tip {
 impl Trail {
     /// Opens the trail in `dir`, or begins one, and locks it.
     ///
-    /// The whole last segment is verified; [`read`] verifies the others.
+    /// The whole last segment is verified; [`read()`] verifies the others.
     ///
     /// # Errors
     /// If another process has it, if it was damaged, or if the operating system refuses.

@@ -1,8 +1,8 @@
 //! MCP over streamable HTTP, at `/mcp/{server}`.
 //!
 //! Revisions 2025-03-26 to 2026-07-28. Here a request is taken in: where it is for, who sends it,
-//! and which of POST, GET and DELETE it is. [`post`] reads messages and brings calls to the gate;
-//! [`relay`] brings the answers back.
+//! and which of POST, GET and DELETE it is. `post` reads messages and brings calls to the gate;
+//! `relay` brings the answers back.
 
 use std::collections::HashMap;
 use std::sync::Arc;
