@@ -200,6 +200,16 @@ impl Input {
 
     /// Asks the policy. The arguments are lent to the input and come back, so they are not copied.
     async fn ask(self, snapshot: &Snapshot, call: &mut Call, session: Value) -> Verdict {
+        let mut input = self.of_call(snapshot, call, session);
+        let verdict = snapshot.policies.decide(&input).await;
+        if let Some(lent) = input.pointer_mut("/call/arguments") {
+            call.arguments = lent.take();
+        }
+        verdict
+    }
+
+    /// All of it; the call's arguments move into it.
+    fn of_call(self, snapshot: &Snapshot, call: &mut Call, session: Value) -> Value {
         let Self(mut input) = self;
         let arguments = std::mem::take(&mut call.arguments);
         if snapshot.policies.reads(&["tool_calls"]) {
@@ -209,12 +219,7 @@ impl Input {
         input.insert("call".to_owned(), call_facts(call, arguments));
         input.insert("claimed".to_owned(), claims(call));
         input.insert("session".to_owned(), session);
-        let mut input = Value::Object(input);
-        let verdict = snapshot.policies.decide(&input).await;
-        if let Some(lent) = input.pointer_mut("/call/arguments") {
-            call.arguments = lent.take();
-        }
-        verdict
+        Value::Object(input)
     }
 }
 
@@ -316,5 +321,88 @@ fn refusal_of(verdict: &Verdict, seen: bool) -> Option<Refusal> {
         Effect::Allow => None,
         Effect::Hold => Some(Refusal::NeedsSignature { reasons: reasons() }),
         Effect::Deny => Some(Refusal::Denied { reasons: reasons() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::config::Sync;
+    use crate::gate::policy::{Policies, Settings, Source};
+    use crate::telemetry::CallSpan;
+    use crate::tools::{Catalogue, Classifier, Limits};
+
+    fn snapshot() -> Snapshot {
+        // It reads all there is, so that nothing is left out of the input.
+        let text =
+            "package countersign.permission\n\nallow if count(input) > 0\n\nvisible := true\n";
+        let sources = [Source::new("permission.rego", text)];
+        Snapshot {
+            policies: Policies::load(&sources, &Settings::default()).unwrap(),
+            classifier: Classifier::load(&[]).unwrap(),
+            pins: None,
+            environment: Arc::from("test"),
+            mode: Mode::Enforce,
+            sync: Sync::default(),
+            digest: Digest::of(b""),
+        }
+    }
+
+    fn arrival() -> Arrival {
+        let raw = json!({
+            "name": "refund",
+            "annotations": {"destructiveHint": true},
+            "inputSchema": {"type": "object", "properties": {"amount": {"type": "string"}}},
+        });
+        let raw = serde_json::value::to_raw_value(&raw).unwrap();
+        let catalogue = Catalogue::build(&[raw], &Limits::default());
+        let definition = Arc::clone(catalogue.find("refund").unwrap());
+        Arrival {
+            id: uuid::Uuid::now_v7(),
+            door: Door::Mcp,
+            agent: Arc::new(Agent {
+                id: Arc::from("ada"),
+                groups: vec!["support".to_owned()],
+                claims: Map::new(),
+            }),
+            server: Arc::from("crm"),
+            method: "tools/call",
+            tool: Arc::from("refund"),
+            target: Target::Tool(Offered { definition, changed: false }),
+            arguments: json!({"amount": "12.50"}),
+            claimed: serde_json::from_value(json!({"user": "bob", "confidence": 0.9})).unwrap(),
+            session: Some(Arc::from("s-1")),
+            trace: None,
+            span: CallSpan::default(),
+            received_at: SystemTime::now(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_policy_sees_is_what_the_schema_says() {
+        let schema = include_str!("../../schemas/policy-input.schema.json");
+        let schema: Value = serde_json::from_str(schema).unwrap();
+        let schema = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+        let (snapshot, past) = (snapshot(), Sessions::new(8));
+        // The second call has a past.
+        for _ in 0..2 {
+            let judged = judge(&snapshot, &past, arrival()).await;
+            assert!(judged.outcome.is_ok());
+        }
+        let arrival = arrival();
+        let Target::Tool(offered) = &arrival.target else { panic!("a tool") };
+        let class = snapshot.classifier.classify("crm", "refund");
+        let definition = Arc::clone(&offered.definition);
+        let about = About { class: &class, definition: Some(&definition), pin: Pin::New };
+        let input = Input::of_tool(&snapshot, &arrival.agent, &about);
+        let mut call = call_of(arrival, Some(&definition));
+        let facts = sessions::facts(&past.of(&call), &call, true);
+        let input = input.of_call(&snapshot, &mut call, facts);
+        let problems: Vec<_> = schema.iter_errors(&input).map(|e| e.to_string()).collect();
+        assert!(problems.is_empty(), "{problems:#?}\n{input:#}");
+        assert_eq!(input["session"]["recent"].as_array().map(Vec::len), Some(2));
+        assert_eq!(input["tool_calls"][0]["params"], json!({"amount": "12.50"}));
     }
 }
