@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::Method;
+use http::header::ACCEPT;
+use http::{HeaderValue, Method};
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -117,11 +118,12 @@ fn tell_server(inspector: &Inspector, message: &FromServer<'_>, refusal: &Refusa
         id.get(),
         json!({"code": refusal.rpc_code(), "message": refusal.to_string()}),
     );
-    let headers = inspector.server.headers(&inspector.session_headers);
+    let mut headers = inspector.server.headers(&inspector.session_headers);
+    headers.remove(mirror::METHOD);
+    headers.remove(mirror::NAME);
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
     let server = Arc::clone(&inspector.server);
     tokio::spawn(async move {
-        let mut headers = headers;
-        headers.remove(mirror::METHOD);
         if let Err(refusal) = server.send(Method::POST, headers, body.into()).await {
             tracing::warn!(server.name = %server.settings.name, error = %refusal, "a refusal could not be told to the server");
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::response::Parts;
-use http::{Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
@@ -148,12 +148,13 @@ fn open_session(inspector: &mut Inspector, head: &mut Parts) -> Result<(), Refus
 }
 
 fn stream(
-    inspector: Inspector,
+    mut inspector: Inspector,
     head: &Parts,
     body: Incoming,
     slot: Option<OwnedSemaphorePermit>,
 ) -> Response<Body> {
     let (sender, out) = Body::stream(AHEAD);
+    inspector.session_headers = kept(&inspector.session_headers);
     let open = inspector.front.metrics.stream_opened();
     let draining = inspector.front.draining.clone();
     let idle = inspector.server.settings.idle;
@@ -166,6 +167,20 @@ fn stream(
     let mut response = Response::new(out);
     *response.headers_mut() = upstream::headers_down(&head.headers);
     response
+}
+
+/// What a long stream needs of its request's headers, copied: as they came they are parts of the
+/// buffer that they were read into, and would keep all of it.
+fn kept(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for name in [mirror::SESSION, mirror::VERSION] {
+        let value =
+            headers.get(&name).and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+        if let Some(value) = value {
+            kept.insert(name, value);
+        }
+    }
+    kept
 }
 
 /// One event stream on its way.
