@@ -21,7 +21,8 @@ use crate::gate::Gate;
 use crate::json;
 use crate::metrics::{Build, Metrics};
 use crate::review::{self, Review};
-use crate::trail::{self, At, Body, Lifecycle, Trail, V1};
+use crate::time::At;
+use crate::trail::{self, Body, Lifecycle, Trail, V1};
 
 pub mod compose;
 mod health;

@@ -67,7 +67,7 @@ pub enum Door {
 }
 
 /// The authenticated identity that calls.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Agent {
     /// Its name in policy, record and metrics.
     pub id: Arc<str>,

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Imports go one way, and `tests/it/layers.rs` holds them to it:
-//! `json`, `host`, `call`, `refusal` ← `config`, `tools`, `metrics`, `trail` ← `gate` ← `front`,
+//! `time`, `json`, `call`, `refusal`, `hold` ← `config`, `tools`, `store`, `trail` ← `gate` ← `front`,
 //! `review` ← `app`, `cli`.
 
 pub mod app;
@@ -21,12 +21,15 @@ pub mod cli;
 pub mod config;
 pub mod front;
 pub mod gate;
+pub mod hold;
 pub mod host;
 pub mod json;
 pub mod metrics;
 pub mod refusal;
 pub mod review;
+pub mod store;
 pub mod telemetry;
+pub mod time;
 pub mod tls;
 pub mod tools;
 pub mod trail;

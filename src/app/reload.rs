@@ -16,7 +16,8 @@ use super::health::State;
 use crate::config::Config;
 use crate::gate::Gate;
 use crate::json::Digest;
-use crate::trail::{At, Body, PolicyChange, V1};
+use crate::time::At;
+use crate::trail::{Body, PolicyChange, V1};
 
 /// An editor writes a file in several steps.
 const SETTLE: Duration = Duration::from_millis(150);

@@ -33,7 +33,7 @@ use crate::json::{Digest, Value};
 
 pub use combine::Verdict;
 pub use graph::MAX_CHAIN;
-pub use outcome::{Charge, HoldTerms, Redact};
+pub use outcome::{Charge, Redact};
 pub use scan::{MAX_NESTING, MAX_OPERATORS};
 pub use source::{MAX_DATA_BYTES, MAX_FILES, MAX_REGO_BYTES, Problem, Source, read_directory};
 

@@ -16,9 +16,8 @@ use crate::json::Digest;
 use crate::metrics::{Metrics, NearMiss, Step, UNKNOWN_TOOL};
 use crate::refusal::{Reason, Refusal};
 use crate::telemetry::CallSpan;
-use crate::trail::{
-    At, Body, Durability, Ending, Intent, Outcome, Position, Said, Trail, V1, Would,
-};
+use crate::time::At;
+use crate::trail::{Body, Durability, Ending, Intent, Outcome, Position, Said, Trail, V1, Would};
 
 /// Where records go.
 pub struct Ledger {

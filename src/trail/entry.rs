@@ -5,16 +5,15 @@
 //! is among them, and whatever an outsider can name is cut to a length that keeps any entry below
 //! [`ENTRY_LIMIT`](super::ENTRY_LIMIT).
 
-use std::borrow::Cow;
-use std::time::SystemTime;
-
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use uuid::Uuid;
 
 use super::shape::{digest, id, maybe, name, problem, reason, reasons};
 use crate::call::{Claimed, Door, Effect, Tier};
 use crate::json::Digest;
 use crate::refusal::Reason;
+use crate::time::At;
 
 /// A name is cut after so many bytes of JSON.
 pub const NAME_BYTES: usize = 256;
@@ -285,23 +284,6 @@ impl<'de> Deserialize<'de> for V1 {
             1 => Ok(Self),
             other => Err(serde::de::Error::custom(format_args!("version {other}, not 1"))),
         }
-    }
-}
-
-/// A moment, in RFC 3339 with microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct At(pub SystemTime);
-
-impl Serialize for At {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_rfc3339_micros(self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for At {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<str>::deserialize(deserializer)?;
-        humantime::parse_rfc3339(&text).map(Self).map_err(serde::de::Error::custom)
     }
 }
 

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::Package;
-use super::outcome::{Charge, Hold, HoldTerms, Mode, Outcome, Redact};
+use super::outcome::{Charge, Hold, Mode, Outcome, Redact};
 use crate::call::{Effect, Tier};
+use crate::hold::HoldTerms;
 use crate::refusal::Reason;
 
 /// What policy decides of one call (`schemas/decision.schema.json`).
@@ -157,6 +158,11 @@ fn together(holds: &[&Hold]) -> HoldTerms {
         all.approvals = all.approvals.max(terms.approvals);
         all.justification |= terms.justification;
         all.expires_in = match (all.expires_in, terms.expires_in) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        all.not_before = all.not_before.max(terms.not_before);
+        all.not_after = match (all.not_after, terms.not_after) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };

@@ -3,13 +3,14 @@
 //! The shape is checked in full: what cannot be understood is a failure, and a failure denies.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use regorus::Value;
 
 use super::Package;
 use crate::call::Tier;
+use crate::hold::HoldTerms;
 use crate::refusal::Reason;
+use crate::time::At;
 
 /// Elements that one set may have.
 const MAX_ELEMENTS: usize = 256;
@@ -26,27 +27,6 @@ pub(super) enum Mode {
     Warn,
     /// It is recorded as what would have been.
     DryRun,
-}
-
-/// Who must sign, and how. What a hold asks for, or what several ask for together.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
-pub struct HoldTerms {
-    /// Who may sign: `ann`, `group:payments`. Empty: any reviewer.
-    pub reviewers: BTreeSet<String>,
-    /// Signatures of different people that it takes; at least 1.
-    pub approvals: u32,
-    /// Whether each signature needs a written justification.
-    pub justification: bool,
-    /// How long people have; `None`: the configured default.
-    #[serde(serialize_with = "as_text", skip_serializing_if = "Option::is_none")]
-    pub expires_in: Option<Duration>,
-}
-
-fn as_text<S: serde::Serializer>(value: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(duration) => to.collect_str(&humantime::format_duration(*duration)),
-        None => to.serialize_none(),
-    }
 }
 
 /// What a call takes from a budget.
@@ -188,6 +168,8 @@ fn hold(package: Package, element: &Value) -> Result<Hold, String> {
         terms.expires_in =
             Some(duration.ok_or("has `expires_in` that is no duration such as `30m`")?);
     }
+    terms.not_before = fields.take("not_before").map(time).transpose()?;
+    terms.not_after = fields.take("not_after").map(time).transpose()?;
     let tier = fields.take("tier").map(tier).transpose()?;
     fields.done()?;
     Ok(Hold { reason, mode, terms, tier })
@@ -286,6 +268,11 @@ fn tier(value: &Value) -> Result<Tier, String> {
         "high" => Ok(Tier::High),
         _ => Err("has a tier that is not low, medium or high".into()),
     }
+}
+
+fn time(value: &Value) -> Result<At, String> {
+    let wrong = || "has a time that is not RFC 3339, such as `2026-11-21T09:00:00Z`".to_owned();
+    text(value).and_then(|text| humantime::parse_rfc3339_weak(&text).map(At).map_err(|_| wrong()))
 }
 
 fn decimal(value: &Value) -> Result<String, String> {
