@@ -6,6 +6,7 @@
 // from one file of tests to the next.
 
 import { existsSync, readFileSync } from 'node:fs';
+import { after } from 'node:test';
 
 import { agent } from './agent.mjs';
 import { assert, eventually, visit } from './harness.mjs';
@@ -13,6 +14,9 @@ import { assert, eventually, visit } from './harness.mjs';
 const given = (name) => process.env[name] || assert.fail(`no ${name}; start this with tests/browser/run.sh`);
 export const OPERATOR = new URL(given('OPERATOR_URL')).origin;
 const SESSION = given('BROWSER_SESSION');
+const callers = [];
+// A test that fails leaves its agent waiting, and node waits with it.
+after(() => callers.forEach((caller) => caller.hangUp()));
 
 /** Opens the one-time link, once. */
 async function session() {
@@ -54,6 +58,7 @@ const queued = async () =>
 export async function held(tool, args, claim) {
   const before = new Set(await queued());
   const caller = await agent({ url: given('AGENT_URL'), token: process.env.AGENT_TOKEN });
+  callers.push(caller);
   const answer = caller.call(tool, args, claim);
   let early;
   answer.then((message) => { early = message; }, (error) => { early = error; });
