@@ -144,9 +144,10 @@ test('a long value locks approval until each part has been on screen', async () 
     const parts = page.locator('[data-part]');
     const count = await parts.count();
     assert.ok(count > 0, 'it has parts');
-    for (let part = 0; part < count - 1; part += 1) await scrollThrough(page, parts.nth(part));
-    assert.equal(await locked(yes), true, 'the last part has not been on screen');
-    await scrollThrough(page, parts.nth(count - 1));
+    await scrollThrough(page, parts.first());
+    // Neighbours come on screen together; the far end of 200 KB does not.
+    assert.equal(await locked(yes), true, 'only the first has been on screen');
+    for (let part = 1; part < count; part += 1) await scrollThrough(page, parts.nth(part));
     await eventually(async () => assert.equal(await page.locator('[data-part=unseen]').count(), 0));
     await eventually(async () => assert.equal(await locked(yes), false, 'open once all was seen'));
     assert.equal(await page.locator('[data-leaf="/text"]').evaluate((leaf, all) => leaf.textContent.includes(all), text), true, 'nothing is left out');
