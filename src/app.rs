@@ -15,12 +15,15 @@ use tokio::sync::watch;
 
 use crate::config::{Config, Problem};
 use crate::front::listen::{self, Listener};
+use crate::front::mcp::hand::Own;
 use crate::front::mcp::upstream::Server;
 use crate::front::mcp::{Front, Limits, Names, Needs};
 use crate::gate::Gate;
+use crate::gate::desk::Hand;
 use crate::json;
 use crate::metrics::{Build, Metrics};
 use crate::review::{self, Review};
+use crate::store::StoreFault;
 use crate::time::At;
 use crate::trail::{self, Body, Lifecycle, Trail, V1};
 
@@ -50,6 +53,9 @@ pub enum Fault {
     /// The trail cannot be written.
     #[error(transparent)]
     Trail(trail::TrailFault),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(StoreFault),
     /// Anything else, as a sentence.
     #[error("{0}")]
     Other(String),
@@ -107,7 +113,8 @@ impl App {
         let agents = bound(config.listen).await?;
         let operators = bound(config.operator).await?;
         let sessions = config.limits.sessions;
-        let gate = Arc::new(Gate::new(snapshot, trail, Arc::clone(&metrics), sessions));
+        let desk = compose::desk(&config, trail, &metrics).await.map_err(Fault::Store)?;
+        let gate = Arc::new(Gate::new(snapshot, desk, sessions));
         let (stop, draining) = watch::channel(false);
         let front = Arc::new(Front::new(Needs {
             gate: Arc::clone(&gate),
@@ -170,6 +177,8 @@ impl App {
         let review = tokio::spawn(review.serve(operators, reviewing));
         let learning = tokio::spawn(learn(servers));
         let watcher = reload::watch(&config, Arc::clone(&gate), Arc::clone(&state));
+        let hand: Arc<dyn Hand> = Arc::new(Own(Arc::clone(&front)));
+        let working = tokio::spawn(Arc::clone(gate.desk()).work(Arc::clone(&hand)));
         let listener = Arc::new(Listener { front, tls, limits: listen_limits(&config) });
         let serving = tokio::spawn(listener.serve(agents, stop.subscribe(), config.drain));
         state.serving();
@@ -184,6 +193,8 @@ impl App {
             Err(_) => tracing::error!("the agents' listener failed"),
         }
         learning.abort();
+        working.abort();
+        gate.desk().settled().await;
         drop(watcher);
         on_record(&gate, &Body::Stop(lifecycle()));
         stop_review.send_replace(true);

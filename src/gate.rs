@@ -6,24 +6,33 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 
 use crate::call::{Agent, Claimed, Door, Effect, Tier};
 use crate::config::{Mode, Sync};
+use crate::hold::{Hold, HoldId};
 use crate::json::{Digest, Value};
-use crate::metrics::Metrics;
 use crate::refusal::{Reason, Refusal};
 use crate::telemetry::CallSpan;
 use crate::tools::{Classifier, Definition, Pins};
-use crate::trail::Trail;
 
 mod decide;
+pub mod desk;
+mod edit;
 pub mod forward;
+mod held;
 pub mod identify;
+mod input;
 pub mod policy;
 pub mod record;
 pub mod schema;
 pub mod sessions;
 
+pub use edit::{EditFault, Edited};
+pub use held::over;
+
+use decide::Decided;
+use desk::Desk;
 use forward::{Carrier, InFlight};
 use policy::Policies;
 use record::Record;
@@ -94,6 +103,23 @@ pub struct Arrival {
     pub span: CallSpan,
     /// When it had been read.
     pub received_at: SystemTime,
+    /// The hold that it comes for.
+    pub hold: Option<HoldId>,
+    /// Who waits, should it need signatures.
+    pub waits: Waits,
+}
+
+/// Who waits for a call that needs signatures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waits {
+    /// The client that made it.
+    Client,
+    /// The client, which goes on with a call that was signed and sent, and asked something back.
+    GoesOn,
+    /// Nobody any more: the gate makes it, and what comes of it is kept.
+    Gate,
+    /// It cannot wait, so it is refused.
+    Never,
 }
 
 /// What is known of a message that is refused before it is a call.
@@ -112,15 +138,38 @@ pub struct Gate {
     snapshot: ArcSwap<Snapshot>,
     sessions: Sessions,
     ledger: Arc<record::Ledger>,
+    desk: Arc<Desk>,
+}
+
+/// What the gate did with a call.
+pub enum Handled<C: Carrier> {
+    /// It was sent.
+    Sent(C::Answer, InFlight),
+    /// It waits for people.
+    Held(Box<Waiting<C>>),
+    /// It was sent before: the hold, and the answer that is kept, an object with `result` or
+    /// `error`.
+    Kept(Box<Hold>, Bytes),
+}
+
+/// A call that waits for people, with all it takes to make it again.
+pub struct Waiting<C> {
+    /// Its hold.
+    pub hold: Hold,
+    /// The call again, for that hold.
+    pub again: Arrival,
+    /// What sends it, unused.
+    pub carrier: C,
 }
 
 impl Gate {
-    /// A gate that decides by `snapshot` and writes to `trail`.
-    pub fn new(snapshot: Snapshot, trail: Trail, metrics: Arc<Metrics>, sessions: usize) -> Self {
+    /// A gate that decides by `snapshot`, holds at `desk`, and writes to the desk's ledger.
+    pub fn new(snapshot: Snapshot, desk: Arc<Desk>, sessions: usize) -> Self {
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             sessions: Sessions::new(sessions),
-            ledger: Arc::new(record::Ledger { trail, metrics }),
+            ledger: Arc::clone(desk.ledger()),
+            desk,
         }
     }
 
@@ -129,11 +178,20 @@ impl Gate {
         &self,
         arrival: Arrival,
         carrier: C,
-    ) -> Result<(C::Answer, InFlight), Refusal> {
+    ) -> Result<Handled<C>, Refusal> {
         let snapshot = self.snapshot.load_full();
         let record = Record::open(Arc::clone(&self.ledger), &snapshot, &arrival);
-        let permit = decide::decide(&snapshot, &self.sessions, arrival, record).await?;
-        permit.forward(carrier).await
+        let beside = || carrier.beside();
+        match decide::decide(self, &snapshot, arrival, record, &beside).await? {
+            Decided::Go(permit) => {
+                let (answer, in_flight) = permit.forward(carrier).await?;
+                Ok(Handled::Sent(answer, in_flight))
+            }
+            Decided::Wait(hold, again) => {
+                Ok(Handled::Held(Box::new(Waiting { hold: *hold, again: *again, carrier })))
+            }
+            Decided::Kept(hold, answer) => Ok(Handled::Kept(hold, answer)),
+        }
     }
 
     /// Puts on record what was refused before it was a call.
@@ -158,6 +216,11 @@ impl Gate {
         let usable =
             tool.definition.schemas.is_ok() && decide::is_accepted(&snapshot, server, tool);
         usable && (!enforced || decide::visible(&snapshot, agent, server, tool).await)
+    }
+
+    /// Where held calls wait.
+    pub const fn desk(&self) -> &Arc<Desk> {
+        &self.desk
     }
 
     /// The trail, for what is not a call.
@@ -206,7 +269,9 @@ impl Rehearsal {
 
 /// Says what would become of a call, and does nothing.
 pub async fn rehearse(snapshot: &Snapshot, arrival: Arrival) -> Rehearsal {
-    let judged = decide::judge(snapshot, &Sessions::new(1), arrival).await;
+    let past = Sessions::new(1);
+    let bench = decide::Bench { snapshot, past: &past, signatures: &[], again: false };
+    let judged = decide::judge(&bench, arrival).await;
     let refusal = judged.outcome.err();
     let verdict = judged.verdict.unwrap_or_else(policy::Verdict::empty);
     let mut would = verdict.dry;

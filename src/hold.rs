@@ -256,6 +256,11 @@ pub struct Ending {
     pub message: String,
 }
 
+impl Ending {
+    /// The code of a reviewer's answer in the tool's place.
+    pub const ANSWERED: &'static str = "answered";
+}
+
 /// One thing that happened to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -336,6 +341,13 @@ impl Hold {
         };
         let given = self.signatures.iter().filter(counts).count();
         terms.approvals.max(1).saturating_sub(u32::try_from(given).unwrap_or(u32::MAX))
+    }
+
+    /// When it ended, if it has.
+    pub fn ended_at(&self) -> At {
+        let told = |event: &&Event| event.what == "told";
+        let last = self.history.iter().rev().find(|event| !told(event));
+        last.map_or(self.changed_at, |event| event.at)
     }
 
     /// Whether it may be sent now, as far as its time window goes.

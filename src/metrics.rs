@@ -4,6 +4,7 @@
 //! series and labels stay in here. Whatever the gate did not name itself is bounded before it
 //! becomes a label (see `labels`), so that no agent can make the scrape grow.
 
+mod holds;
 mod labels;
 mod names;
 mod process;
@@ -23,6 +24,7 @@ use register::{
     int_gauge,
 };
 
+pub use holds::Holds;
 pub use labels::{OTHER, SERVERS, TOOLS_PER_SERVER, UNKNOWN_TOOL};
 pub use names::{Build, NearMiss, Step, UpstreamError};
 
@@ -47,6 +49,7 @@ pub struct Metrics {
     shed: IntCounter,
     exceptions: IntCounterVec,
     resident_bytes: Gauge,
+    holds: Holds,
 }
 
 /// The counters of one tool. Keep it where the tool is kept: a count is then one atomic add.
@@ -135,6 +138,7 @@ impl Metrics {
         )?;
         Ok(Self {
             calls,
+            holds: Holds::new(&r)?,
             labels: labels::Labels::default(),
             refusals: counters(
                 &r,
@@ -299,8 +303,14 @@ impl Metrics {
         self.exceptions.with_label_values(&[kind]).inc();
     }
 
+    /// The series of held calls.
+    pub const fn holds(&self) -> &Holds {
+        &self.holds
+    }
+
     /// Everything, in the Prometheus text format 0.0.4.
     pub fn render(&self) -> String {
+        self.holds.age();
         self.resident_bytes.set(process::resident_bytes().unwrap_or(0.0));
         let mut text = String::with_capacity(16 * 1024);
         if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {

@@ -7,7 +7,9 @@ use http::StatusCode;
 use serde::Serialize;
 
 use crate::call::Effect;
+use crate::hold::{Hold, HoldId, State};
 use crate::json::Fault;
+use crate::time::At;
 
 /// One thing that policy had to say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -18,6 +20,59 @@ pub struct Reason {
     pub message: String,
     /// The package that said it: `permission`, `budget` or `reversibility`.
     pub policy: String,
+}
+
+/// What an agent is told of a hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ticket {
+    /// The hold.
+    pub id: HoldId,
+    /// Where it is.
+    pub state: State,
+    /// Signatures that are missing.
+    pub missing: u32,
+    /// Who may give them; empty: any reviewer.
+    pub reviewers: Vec<String>,
+    /// Until when.
+    pub expires_at: At,
+}
+
+impl Ticket {
+    /// Of a hold.
+    pub fn of(hold: &Hold) -> Self {
+        let reviewers = hold.terms.reviewers.iter().chain(&hold.escalated).cloned().collect();
+        Self {
+            id: hold.id,
+            state: hold.state,
+            missing: if hold.state == State::Pending { hold.missing(&hold.terms) } else { 0 },
+            reviewers,
+            expires_at: hold.expires_at,
+        }
+    }
+
+    /// Who must sign, for a person or a model.
+    pub fn who(&self) -> String {
+        let names: Vec<_> =
+            self.reviewers.iter().map(|name| name.replacen("group:", "group ", 1)).collect();
+        let whom = if names.is_empty() { "any reviewer".to_owned() } else { names.join(" or ") };
+        match self.missing {
+            0 => "it is signed".to_owned(),
+            1 => format!("{whom} has to sign it"),
+            many => format!("{many} of {whom} have to sign it"),
+        }
+    }
+}
+
+impl std::fmt::Display for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let until = humantime::format_rfc3339_seconds(self.expires_at.0);
+        write!(
+            f,
+            ". It waits as {} until {until}; {}. Make the same call again to collect the result",
+            self.id,
+            self.who()
+        )
+    }
 }
 
 /// Every way of saying no.
@@ -136,11 +191,34 @@ pub enum Refusal {
     )]
     PolicyFailed,
     /// Policy asks for signatures.
-    #[error("{}; this call needs a person's signature before it runs", sentences(reasons))]
+    #[error("{}; this call needs a person's signature before it runs{}", sentences(reasons), ticket.as_ref().map(ToString::to_string).unwrap_or_default())]
     NeedsSignature {
         /// Why.
         reasons: Vec<Reason>,
+        /// The hold that it waits in; none where it cannot wait.
+        ticket: Option<Box<Ticket>>,
     },
+    /// A reviewer said no, or answered in the tool's place.
+    #[error("a reviewer {}: {message}", if *answered { "answers instead of letting it run" } else { "refused this call" })]
+    Reviewed {
+        /// The hold.
+        ticket: Box<Ticket>,
+        /// What the reviewer says.
+        message: String,
+        /// Whether it is an answer more than a no.
+        answered: bool,
+    },
+    /// It was held, and that came to nothing.
+    #[error("this call was held, and is {}: {message}; if it is still wanted, make it again", ticket.state.name())]
+    HoldOver {
+        /// The hold.
+        ticket: Box<Ticket>,
+        /// Why.
+        message: String,
+    },
+    /// It cannot be held, so it cannot be signed.
+    #[error("this call needs a person's signature, and cannot be held now; try again later")]
+    HoldFailed,
 
     // What we can do now.
     /// Too much at once.
@@ -209,6 +287,16 @@ impl Refusal {
             Self::Denied { .. } => "denied",
             Self::PolicyFailed => "policy_failed",
             Self::NeedsSignature { .. } => "needs_signature",
+            Self::Reviewed { answered: true, .. } => "reviewer_answered",
+            Self::Reviewed { .. } => "reviewer_denied",
+            Self::HoldOver { ticket, .. } => match ticket.state {
+                State::Expired => "hold_expired",
+                State::Unknown => "outcome_unknown",
+                State::Cancelled => "hold_cancelled",
+                State::Failed => "hold_failed",
+                _ => "hold_void",
+            },
+            Self::HoldFailed => "store_failed",
             Self::Overloaded(_) => "overloaded",
             Self::Draining => "draining",
             Self::RecordFailed => "record_failed",
@@ -238,6 +326,7 @@ impl Refusal {
             Self::IdentityUnavailable
             | Self::Overloaded(_)
             | Self::Draining
+            | Self::HoldFailed
             | Self::RecordFailed => StatusCode::SERVICE_UNAVAILABLE,
             Self::UnknownTool
             | Self::UnknownTask
@@ -246,6 +335,8 @@ impl Refusal {
             | Self::Arguments { .. }
             | Self::Denied { .. }
             | Self::PolicyFailed
+            | Self::Reviewed { .. }
+            | Self::HoldOver { .. }
             | Self::NeedsSignature { .. } => StatusCode::OK,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unreachable(_) | Self::OutcomeUnknown(_) | Self::Answer { .. } => {
@@ -268,7 +359,11 @@ impl Refusal {
             Self::HeaderMismatch { .. } => -32020,
             Self::Version { .. } => -32022,
             Self::Internal => -32603,
-            Self::Denied { .. } | Self::PolicyFailed | Self::NeedsSignature { .. } => -31001,
+            Self::Denied { .. }
+            | Self::PolicyFailed
+            | Self::Reviewed { .. }
+            | Self::HoldOver { .. }
+            | Self::NeedsSignature { .. } => -31001,
             Self::UnusableTool { .. } | Self::ChangedTool { .. } => -31002,
             Self::Unauthenticated(_) | Self::IdentityUnavailable | Self::Host | Self::Origin => {
                 -31003
@@ -279,7 +374,7 @@ impl Refusal {
             | Self::Slow
             | Self::Abandoned
             | Self::Unknown(_) => -31004,
-            Self::Overloaded(_) | Self::Draining | Self::RecordFailed => -31005,
+            Self::Overloaded(_) | Self::Draining | Self::RecordFailed | Self::HoldFailed => -31005,
             Self::Unreachable(_) | Self::OutcomeUnknown(_) | Self::Answer { .. } => -31006,
         }
     }
@@ -295,6 +390,9 @@ impl Refusal {
                 | Self::Denied { .. }
                 | Self::PolicyFailed
                 | Self::NeedsSignature { .. }
+                | Self::Reviewed { .. }
+                | Self::HoldOver { .. }
+                | Self::HoldFailed
                 | Self::RecordFailed
                 | Self::Unreachable(_)
                 | Self::OutcomeUnknown(_)
@@ -308,9 +406,15 @@ impl Refusal {
             Self::Arguments { .. } | Self::Parameters { .. } => "correct_and_retry",
             Self::UnknownTool => "list_tools",
             Self::NeedsSignature { .. } => "ask_a_person",
+            Self::Reviewed { .. } => "do_as_the_reviewer_says",
+            Self::HoldOver { ticket, .. } if matches!(ticket.state, State::Unknown) => {
+                "check_before_retry"
+            }
+            Self::HoldOver { .. } => "make_the_call_again",
             Self::Overloaded(_)
             | Self::Draining
             | Self::RecordFailed
+            | Self::HoldFailed
             | Self::Unreachable(_)
             | Self::IdentityUnavailable => "retry_later",
             Self::OutcomeUnknown(_) => "check_before_retry",
@@ -326,10 +430,19 @@ impl Refusal {
         }
     }
 
+    /// The hold that it is about.
+    pub fn ticket(&self) -> Option<&Ticket> {
+        match self {
+            Self::NeedsSignature { ticket, .. } => ticket.as_deref(),
+            Self::Reviewed { ticket, .. } | Self::HoldOver { ticket, .. } => Some(ticket),
+            _ => None,
+        }
+    }
+
     /// The rule that refused, where policy did.
     pub fn rule(&self) -> Option<&str> {
         match self {
-            Self::Denied { reasons } | Self::NeedsSignature { reasons } => {
+            Self::Denied { reasons } | Self::NeedsSignature { reasons, .. } => {
                 reasons.first().map(|r| r.code.as_str())
             }
             _ => None,

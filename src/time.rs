@@ -34,6 +34,13 @@ impl At {
         Self(self.0.checked_add(duration).unwrap_or(self.0))
     }
 
+    /// So much earlier, but not before 1970.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Self::from_micros(self.micros().saturating_sub(micros))
+    }
+
     /// How long after `earlier`; nothing if it was not.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.duration_since(earlier.0).unwrap_or_default()

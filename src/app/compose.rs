@@ -11,15 +11,20 @@ use crate::config::{self, Config, Jwks, Problem, Proof, files};
 use crate::front::mcp::seal::Seal;
 use crate::front::mcp::upstream::{self, Server};
 use crate::gate::Snapshot;
+use crate::gate::desk::{self, Desk};
 use crate::gate::identify::{
     AgentSettings, Credential, Identities, IdentitySettings, IssuerSettings, KeySource, Token,
     WorkloadSettings,
 };
 use crate::gate::policy::{self, Policies};
+use crate::gate::record::Ledger;
 use crate::json::Digest;
 use crate::metrics::Metrics;
+use crate::store::StoreFault;
+use crate::store::sqlite::Sqlite;
 use crate::tls;
 use crate::tools::{Classifier, Pins};
+use crate::trail::Trail;
 
 /// Reads policies, tool files and pins into one snapshot, or says all that is wrong with them.
 pub fn snapshot(config: &Config) -> Result<Snapshot, Vec<Problem>> {
@@ -81,6 +86,17 @@ pub fn pins(config: &Config) -> Result<(Option<Pins>, Digest), Vec<Problem>> {
     };
     let pins = if text.is_empty() { Pins::default() } else { Pins::load(&shown, &text)? };
     Ok((Some(pins), Digest::of(text)))
+}
+
+/// Where held calls wait.
+pub async fn desk(
+    config: &Config,
+    trail: Trail,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<Desk>, StoreFault> {
+    let store = Arc::new(Sqlite::open(&config.state.join("store.db"))?);
+    let ledger = Arc::new(Ledger { trail, metrics: Arc::clone(metrics) });
+    Desk::open(store, desk::Settings::default(), ledger, Box::new(|_, _| {})).await
 }
 
 /// Everybody who may call.

@@ -16,7 +16,7 @@ use super::{ConfigFile, Exit, Failure, say};
 use crate::app::compose;
 use crate::call::{Agent, Claimed, Door};
 use crate::config::Config;
-use crate::gate::{self, Arrival, Offered, Target};
+use crate::gate::{self, Arrival, Offered, Target, Waits};
 use crate::json::{self, Limits, Map, Value};
 use crate::telemetry::CallSpan;
 use crate::tools::Catalogue;
@@ -130,6 +130,8 @@ fn arrival(config: &Config, bytes: &[u8]) -> Result<Arrival, Failure> {
         trace: None,
         span: CallSpan::default(),
         received_at: SystemTime::now(),
+        hold: None,
+        waits: Waits::Never,
     })
 }
 

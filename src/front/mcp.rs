@@ -28,6 +28,9 @@ use crate::tools::Definition;
 pub mod answer;
 mod arrival;
 mod ask;
+mod edited;
+pub mod hand;
+mod held;
 mod list;
 pub mod message;
 pub mod methods;
@@ -43,6 +46,7 @@ pub mod session;
 pub mod sse;
 mod stream;
 mod task;
+mod ticket;
 pub mod upstream;
 mod whole;
 
@@ -106,6 +110,7 @@ pub struct Front {
     names: Names,
     calls: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    waiting: held::Waiters,
 }
 
 /// What [`Front::new`] needs.
@@ -153,6 +158,7 @@ impl Front {
             streams: Arc::new(Semaphore::new(limits.streams)),
             limits,
             names,
+            waiting: held::Waiters::default(),
         }
     }
 

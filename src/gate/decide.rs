@@ -6,15 +6,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use bytes::Bytes;
 
 use super::forward::Permit;
+use super::held::{self, Way};
+use super::input::{About, Input};
 use super::policy::Verdict;
 use super::record::Record;
 use super::sessions::{self, Sessions};
-use super::{Arrival, Offered, Snapshot, Target, schema};
-use crate::call::{Agent, Call, Door, Effect, Tier};
+use super::{Arrival, Gate, Offered, Snapshot, Target, schema};
+use crate::call::{Agent, Call, Effect, Tier};
 use crate::config::Mode;
+use crate::hold::{Hold, Signature};
 use crate::json::{Digest, Map, Value};
 use crate::metrics::Step;
 use crate::refusal::{Reason, Refusal};
@@ -30,55 +33,113 @@ pub(super) struct Judged {
     pub(super) verdict: Option<Verdict>,
     /// What would have refused it, had the operator not chosen otherwise.
     pub(super) excepted: Option<Refusal>,
+    /// The call again, where it waits for signatures.
+    pub(super) held: Option<Box<HeldCall>>,
     /// What each step took.
     pub(super) steps: [(Step, Duration); 2],
     /// Whether it may go on.
-    pub(super) outcome: Result<(Call, Option<Arc<Definition>>), Refusal>,
+    pub(super) outcome: Result<(Call, Option<Offered>), Refusal>,
+}
+
+/// A call that is not let go without signatures, and what is known of it.
+pub(super) struct HeldCall {
+    /// The call.
+    pub(super) call: Call,
+    /// Its tool.
+    pub(super) offered: Option<Offered>,
+    /// What the operator says of the tool.
+    pub(super) class: Arc<Class>,
+    /// `input.session`.
+    pub(super) session: Value,
+}
+
+/// By what a call is judged.
+#[derive(Clone, Copy)]
+pub(super) struct Bench<'a> {
+    /// The rules.
+    pub(super) snapshot: &'a Snapshot,
+    /// What agents have been doing.
+    pub(super) past: &'a Sessions,
+    /// Who has signed it.
+    pub(super) signatures: &'a [Signature],
+    /// Whether it was judged before, so that it counts once in its session.
+    pub(super) again: bool,
+}
+
+/// What was decided, and is on record.
+pub(super) enum Decided {
+    /// It may be sent.
+    Go(Permit),
+    /// It waits for people; this is the call again, for when they have said something.
+    Wait(Box<Hold>, Box<Arrival>),
+    /// It was sent before, and this is what came of it.
+    Kept(Box<Hold>, Bytes),
 }
 
 /// Decides, and puts the decision on record whatever it is.
 pub(super) async fn decide(
+    gate: &Gate,
     snapshot: &Snapshot,
-    past: &Sessions,
     arrival: Arrival,
     mut record: Record,
-) -> Result<Permit, Refusal> {
-    let judged = judge(snapshot, past, arrival).await;
-    record.judged(&judged);
-    match judged.outcome {
-        Ok((call, definition)) => {
-            record.intend(snapshot.sync).await?;
-            Ok(Permit::new(call, definition, record))
-        }
+    beside: &(dyn Fn() -> Map<String, Value> + Sync),
+) -> Result<Decided, Refusal> {
+    let way = match held::way(gate, snapshot, arrival, &mut record, beside).await {
+        Ok(way) => way,
         Err(refusal) => {
             record.refuse(&refusal);
-            Err(refusal)
+            return Err(refusal);
+        }
+    };
+    match way {
+        Way::Go { call, definition, claim } => {
+            if let Some(claim) = &claim {
+                record.signed(claim.hold().id);
+            }
+            match record.intend(snapshot.sync).await {
+                Ok(()) => Ok(Decided::Go(Permit::new(call, definition, record, claim))),
+                Err(refusal) => {
+                    if let Some(claim) = claim {
+                        claim.failed(&refusal).await;
+                    }
+                    Err(refusal)
+                }
+            }
+        }
+        Way::Wait(hold, again) => {
+            record.refuse(&held::waits(&hold));
+            Ok(Decided::Wait(hold, again))
+        }
+        Way::Kept(hold, answer) => {
+            record.collected(hold.id);
+            Ok(Decided::Kept(hold, answer))
         }
     }
 }
 
 /// Runs the checks. Nothing is recorded, sent or charged.
-pub(super) async fn judge(snapshot: &Snapshot, past: &Sessions, arrival: Arrival) -> Judged {
-    let class = snapshot.classifier.classify(&arrival.server, &arrival.tool);
+pub(super) async fn judge(bench: &Bench<'_>, arrival: Arrival) -> Judged {
+    let class = bench.snapshot.classifier.classify(&arrival.server, &arrival.tool);
     let mut judged = Judged {
         tier: class.tier,
         bound: None,
         verdict: None,
         excepted: None,
+        held: None,
         steps: [(Step::Schema, Duration::ZERO), (Step::Policy, Duration::ZERO)],
         outcome: Err(Refusal::Internal),
     };
-    judged.outcome = check(snapshot, past, arrival, &class, &mut judged).await;
+    judged.outcome = check(bench, arrival, &class, &mut judged).await;
     judged
 }
 
 async fn check(
-    snapshot: &Snapshot,
-    past: &Sessions,
+    bench: &Bench<'_>,
     mut arrival: Arrival,
-    class: &Class,
+    class: &Arc<Class>,
     judged: &mut Judged,
-) -> Result<(Call, Option<Arc<Definition>>), Refusal> {
+) -> Result<(Call, Option<Offered>), Refusal> {
+    let Bench { snapshot, past, signatures, again } = *bench;
     let offered = match std::mem::replace(&mut arrival.target, Target::Method) {
         Target::UnknownTool => return Err(Refusal::UnknownTool),
         Target::Method => None,
@@ -111,15 +172,29 @@ async fn check(
     let session = past.of(&call);
     let facts = sessions::facts(&session, &call, snapshot.policies.reads(&["session", "recent"]));
     let began = Instant::now();
-    let verdict = only_what_we_do(input.ask(snapshot, &mut call, facts).await);
+    input.signed(signatures);
+    let (verdict, session_facts) = input.ask(snapshot, &mut call, facts).await;
+    let verdict = only_what_we_do(verdict);
     judged.steps[1].1 = began.elapsed();
     // Policy may raise what the operator's tool file says.
     judged.tier = verdict.tier.map_or(class.tier, |tier| tier.max(class.tier));
     let ruled = rule(snapshot, judged.verdict.insert(verdict), seen);
-    let effect = ruled.as_ref().err().map_or(Effect::Allow, Refusal::effect);
-    sessions::note(&session, &call, effect);
-    judged.excepted = ruled?;
-    Ok((call, offered.map(|offered| offered.definition)))
+    if !again {
+        let effect = ruled.as_ref().err().map_or(Effect::Allow, Refusal::effect);
+        sessions::note(&session, &call, effect);
+    }
+    match ruled {
+        Ok(excepted) => judged.excepted = excepted,
+        Err(refusal) => {
+            if refusal.effect() == Effect::Hold {
+                let class = Arc::clone(class);
+                judged.held =
+                    Some(Box::new(HeldCall { call, offered, class, session: session_facts }));
+            }
+            return Err(refusal);
+        }
+    }
+    Ok((call, offered))
 }
 
 /// Whether the definition is the accepted one. Where the operator keeps a lock file, it is law;
@@ -160,107 +235,6 @@ fn call_of(arrival: Arrival, definition: Option<&Definition>) -> Call {
         session: arrival.session,
         received_at: arrival.received_at,
     }
-}
-
-/// What is known of the tool.
-struct About<'a> {
-    class: &'a Class,
-    definition: Option<&'a Definition>,
-    pin: Pin,
-}
-
-/// What policy sees. Made once for each call, and filled in as more is known.
-struct Input(Map<String, Value>);
-
-impl Input {
-    /// The part that does not depend on the call.
-    fn of_tool(snapshot: &Snapshot, agent: &Agent, about: &About<'_>) -> Self {
-        Self(tool_input(snapshot, agent, about))
-    }
-
-    /// Whether the agent may ever call the tool: asked without the call.
-    async fn visible(
-        &mut self,
-        snapshot: &Snapshot,
-        server: &str,
-        definition: &Definition,
-    ) -> bool {
-        let call = json!({
-            "door": Door::Mcp, "server": server, "method": "tools/call",
-            "tool": &*definition.name,
-        });
-        self.0.insert("call".to_owned(), call);
-        let input = Value::Object(std::mem::take(&mut self.0));
-        let seen = snapshot.policies.visible(&input).await;
-        if let Value::Object(input) = input {
-            self.0 = input;
-        }
-        seen
-    }
-
-    /// Asks the policy. The arguments are lent to the input and come back, so they are not copied.
-    async fn ask(self, snapshot: &Snapshot, call: &mut Call, session: Value) -> Verdict {
-        let mut input = self.of_call(snapshot, call, session);
-        let verdict = snapshot.policies.decide(&input).await;
-        if let Some(lent) = input.pointer_mut("/call/arguments") {
-            call.arguments = lent.take();
-        }
-        verdict
-    }
-
-    /// All of it; the call's arguments move into it.
-    fn of_call(self, snapshot: &Snapshot, call: &mut Call, session: Value) -> Value {
-        let Self(mut input) = self;
-        let arguments = std::mem::take(&mut call.arguments);
-        if snapshot.policies.reads(&["tool_calls"]) {
-            let listed = json!([{"tool": &*call.tool, "params": arguments.clone()}]);
-            input.insert("tool_calls".to_owned(), listed);
-        }
-        input.insert("call".to_owned(), call_facts(call, arguments));
-        input.insert("claimed".to_owned(), claims(call));
-        input.insert("session".to_owned(), session);
-        Value::Object(input)
-    }
-}
-
-fn call_facts(call: &Call, arguments: Value) -> Value {
-    let mut facts = Map::new();
-    facts.insert("id".to_owned(), call.id.to_string().into());
-    facts.insert("hash".to_owned(), call.hash.to_string().into());
-    facts.insert("door".to_owned(), serde_json::to_value(call.door).unwrap_or_default());
-    facts.insert("server".to_owned(), (*call.server).into());
-    facts.insert("method".to_owned(), call.method.into());
-    facts.insert("tool".to_owned(), (*call.tool).into());
-    facts.insert("arguments".to_owned(), arguments);
-    let at = humantime::format_rfc3339_millis(call.received_at).to_string();
-    facts.insert("received_at".to_owned(), at.into());
-    Value::Object(facts)
-}
-
-fn claims(call: &Call) -> Value {
-    serde_json::to_value(&call.claimed).unwrap_or_default()
-}
-
-/// The part of the input that does not depend on the call.
-fn tool_input(snapshot: &Snapshot, agent: &Agent, about: &About<'_>) -> Map<String, Value> {
-    let annotations = about.definition.map_or(Value::Null, |d| d.annotations.clone());
-    let mut input = Map::new();
-    input.insert("version".to_owned(), 1.into());
-    input.insert(
-        "tool".to_owned(),
-        json!({
-            "tier": about.class.tier.name(),
-            "reversible": about.class.reversible,
-            "labels": about.class.labels,
-            "annotations": if annotations.is_object() { annotations } else { json!({}) },
-            "pin": about.pin.name(),
-        }),
-    );
-    input.insert("agent".to_owned(), serde_json::to_value(agent).unwrap_or_default());
-    input.insert("budgets".to_owned(), json!({}));
-    input.insert("approvals".to_owned(), json!([]));
-    input.insert("environment".to_owned(), (*snapshot.environment).into());
-    input
 }
 
 /// Whether an agent may ever call a tool.
@@ -319,90 +293,10 @@ fn refusal_of(verdict: &Verdict, seen: bool) -> Option<Refusal> {
     };
     match verdict.effect {
         Effect::Allow => None,
-        Effect::Hold => Some(Refusal::NeedsSignature { reasons: reasons() }),
+        Effect::Hold => Some(Refusal::NeedsSignature { reasons: reasons(), ticket: None }),
         Effect::Deny => Some(Refusal::Denied { reasons: reasons() }),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::SystemTime;
-
-    use super::*;
-    use crate::config::Sync;
-    use crate::gate::policy::{Policies, Settings, Source};
-    use crate::telemetry::CallSpan;
-    use crate::tools::{Catalogue, Classifier, Limits};
-
-    fn snapshot() -> Snapshot {
-        // It reads all there is, so that nothing is left out of the input.
-        let text =
-            "package countersign.permission\n\nallow if count(input) > 0\n\nvisible := true\n";
-        let sources = [Source::new("permission.rego", text)];
-        Snapshot {
-            policies: Policies::load(&sources, &Settings::default()).unwrap(),
-            classifier: Classifier::load(&[]).unwrap(),
-            pins: None,
-            environment: Arc::from("test"),
-            mode: Mode::Enforce,
-            sync: Sync::default(),
-            digest: Digest::of(b""),
-        }
-    }
-
-    fn arrival() -> Arrival {
-        let raw = json!({
-            "name": "refund",
-            "annotations": {"destructiveHint": true},
-            "inputSchema": {"type": "object", "properties": {"amount": {"type": "string"}}},
-        });
-        let raw = serde_json::value::to_raw_value(&raw).unwrap();
-        let catalogue = Catalogue::build(&[raw], &Limits::default());
-        let definition = Arc::clone(catalogue.find("refund").unwrap());
-        Arrival {
-            id: uuid::Uuid::now_v7(),
-            door: Door::Mcp,
-            agent: Arc::new(Agent {
-                id: Arc::from("ada"),
-                groups: vec!["support".to_owned()],
-                claims: Map::new(),
-            }),
-            server: Arc::from("crm"),
-            method: "tools/call",
-            tool: Arc::from("refund"),
-            target: Target::Tool(Offered { definition, changed: false }),
-            arguments: json!({"amount": "12.50"}),
-            claimed: serde_json::from_value(json!({"user": "bob", "confidence": 0.9})).unwrap(),
-            session: Some(Arc::from("s-1")),
-            trace: None,
-            span: CallSpan::default(),
-            received_at: SystemTime::now(),
-        }
-    }
-
-    #[tokio::test]
-    async fn what_policy_sees_is_what_the_schema_says() {
-        let schema = include_str!("../../schemas/policy-input.schema.json");
-        let schema: Value = serde_json::from_str(schema).unwrap();
-        let schema = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
-        let (snapshot, past) = (snapshot(), Sessions::new(8));
-        // The second call has a past.
-        for _ in 0..2 {
-            let judged = judge(&snapshot, &past, arrival()).await;
-            assert!(judged.outcome.is_ok());
-        }
-        let arrival = arrival();
-        let Target::Tool(offered) = &arrival.target else { panic!("a tool") };
-        let class = snapshot.classifier.classify("crm", "refund");
-        let definition = Arc::clone(&offered.definition);
-        let about = About { class: &class, definition: Some(&definition), pin: Pin::New };
-        let input = Input::of_tool(&snapshot, &arrival.agent, &about);
-        let mut call = call_of(arrival, Some(&definition));
-        let facts = sessions::facts(&past.of(&call), &call, true);
-        let input = input.of_call(&snapshot, &mut call, facts);
-        let problems: Vec<_> = schema.iter_errors(&input).map(|e| e.to_string()).collect();
-        assert!(problems.is_empty(), "{problems:#?}\n{input:#}");
-        assert_eq!(input["session"]["recent"].as_array().map(Vec::len), Some(2));
-        assert_eq!(input["tool_calls"][0]["params"], json!({"amount": "12.50"}));
-    }
-}
+mod tests;

@@ -5,10 +5,14 @@
 
 use std::future::Future;
 
+use super::desk::Claim;
 use super::record::Record;
 use super::schema;
+use bytes::Bytes;
+
 use crate::call::Call;
-use crate::json::Value;
+use crate::hold::Hold;
+use crate::json::{Map, Value};
 use crate::refusal::Refusal;
 use crate::telemetry::CallSpan;
 use crate::tools::Definition;
@@ -19,16 +23,23 @@ pub struct Permit {
     call: Call,
     definition: Option<Arc<Definition>>,
     record: Record,
+    claim: Option<Box<Claim>>,
 }
 
 /// What a front end does to send a call. Taken by value: nothing is sent twice.
-pub trait Carrier: Send {
+pub trait Carrier: Send + Sync {
     /// What comes back at once: an answer's head, or the head of a stream.
     type Answer: Send;
 
     /// Opens the span of sending it, as a child of the call's; none where nothing is sent.
     fn span(&self, _call: &CallSpan) -> CallSpan {
         CallSpan::default()
+    }
+
+    /// What the message carries beside the call, without what belongs to one exchange only. Asked
+    /// for a call that is held, since it may be sent without its client.
+    fn beside(&self) -> Map<String, Value> {
+        Map::new()
     }
 
     /// Sends it, and says upstream that it is within `span`. `Err` only where the call certainly did not take effect, or its effect is
@@ -45,8 +56,9 @@ impl Permit {
         call: Call,
         definition: Option<Arc<Definition>>,
         record: Record,
+        claim: Option<Box<Claim>>,
     ) -> Self {
-        Self { call, definition, record }
+        Self { call, definition, record, claim }
     }
 
     /// Uses the permit up.
@@ -54,13 +66,16 @@ impl Permit {
         self,
         carrier: C,
     ) -> Result<(C::Answer, InFlight), Refusal> {
-        let Self { call, definition, mut record } = self;
+        let Self { call, definition, mut record, claim } = self;
         let span = carrier.span(record.span());
         record.sent(span.clone());
         match carrier.carry(call, &span).await {
-            Ok(answer) => Ok((answer, InFlight { definition, record: Some(record) })),
+            Ok(answer) => Ok((answer, InFlight { definition, record: Some(record), claim })),
             Err(refusal) => {
                 record.failed(&refusal);
+                if let Some(claim) = claim {
+                    claim.failed(&refusal).await;
+                }
                 Err(refusal)
             }
         }
@@ -71,6 +86,7 @@ impl Permit {
 pub struct InFlight {
     definition: Option<Arc<Definition>>,
     record: Option<Record>,
+    claim: Option<Box<Claim>>,
 }
 
 /// What a result looks like from outside, read by the front end.
@@ -92,19 +108,37 @@ impl InFlight {
         self.record.as_ref().map(Record::id)
     }
 
+    /// The hold whose signatures let it go.
+    pub fn hold(&self) -> Option<&Hold> {
+        self.claim.as_ref().map(|claim| claim.hold())
+    }
+
     /// Checks the result and closes the record.
     pub fn complete(&mut self, server: &str, shape: &ResultShape) -> Result<(), Refusal> {
         let checked = match &self.definition {
             Some(definition) if shape.is_final => check(server, definition, shape),
             _ => Ok(()),
         };
-        if let Some(mut record) = self.record.take() {
-            match &checked {
-                Ok(()) => record.answered(shape.is_error, shape.bytes),
-                Err(refusal) => record.failed(refusal),
-            }
+        if let (Ok(()), Some(record)) = (&checked, &mut self.record) {
+            record.answered(shape.is_error, shape.bytes);
+            self.record = None;
         }
         checked
+    }
+
+    /// Keeps what came of a signed call: an object with `result` or `error`. When this returns, the
+    /// agent may have it.
+    pub async fn keep(&mut self, is_error: bool, answer: impl FnOnce() -> Bytes) {
+        if let Some(claim) = self.claim.take() {
+            claim.answered(is_error, answer()).await;
+        }
+    }
+
+    /// The server asks back: the signed call goes on when the client has answered.
+    pub fn pause(&mut self) {
+        if let Some(claim) = self.claim.take() {
+            claim.pause();
+        }
     }
 
     /// Closes the record: the server answered with an error, a JSON-RPC one where it has a code.
@@ -118,6 +152,9 @@ impl InFlight {
     pub fn refused(&mut self, refusal: &Refusal) {
         if let Some(mut record) = self.record.take() {
             record.failed(refusal);
+        }
+        if let Some(claim) = self.claim.take() {
+            claim.fail(refusal);
         }
     }
 

@@ -12,6 +12,7 @@ use super::policy::Verdict;
 use super::{Arrival, Snapshot, Stray};
 use crate::call::{Claimed, Door, Effect, Tier};
 use crate::config::{Mode, Sync};
+use crate::hold::HoldId;
 use crate::json::Digest;
 use crate::metrics::{Metrics, NearMiss, Step, UNKNOWN_TOOL};
 use crate::refusal::{Reason, Refusal};
@@ -62,6 +63,7 @@ struct Facts {
 struct Found {
     hash: Option<Digest>,
     definition: Option<Digest>,
+    hold: Option<HoldId>,
     reasons: Vec<Reason>,
     warnings: Vec<Reason>,
     would: Vec<Would>,
@@ -216,11 +218,30 @@ impl Record {
         }
     }
 
+    /// The hold whose signatures let it go.
+    pub(super) const fn signed(&mut self, hold: HoldId) {
+        self.found.hold = Some(hold);
+    }
+
+    /// The answer is there already: nothing is sent.
+    pub(super) fn collected(&mut self, hold: HoldId) {
+        self.found.hold = Some(hold);
+        if let Err(error) = self.write_intent(Effect::Hold, "collected", false) {
+            tracing::error!(call.id = %self.facts.id, %error, "a collection could not be put on record");
+        }
+        self.stage = Stage::Closed;
+        self.gate = self.began.elapsed();
+        self.span.decided(self.tier, Effect::Hold);
+        self.count(Effect::Hold, self.gate);
+        self.log("collected", "");
+    }
+
     /// Makes the intent durable. Nothing may be sent before it returns.
     pub(super) async fn intend(&mut self, sync: Sync) -> Result<(), Refusal> {
         let began = Instant::now();
         let fsync = sync.of(self.tier);
-        let written = self.write_intent(Effect::Allow, "allowed", fsync);
+        let code = if self.found.hold.is_some() { "approved" } else { "allowed" };
+        let written = self.write_intent(Effect::Allow, code, fsync);
         if written.is_ok() {
             // Before the wait: a call that is given up meanwhile has its intent.
             self.stage = Stage::Intended;
@@ -276,6 +297,7 @@ impl Record {
             session: facts.session.as_deref().map(Cow::Borrowed),
             claimed: Said::of(&facts.claimed),
             durable: if fsync { Durability::Fsync } else { Durability::Written },
+            hold: found.hold.map(|id| id.to_string().into()),
             trace_id: facts.trace.as_deref().map(Cow::Borrowed),
         };
         self.ledger.append(&Body::Intent(Box::new(intent)))
@@ -284,7 +306,8 @@ impl Record {
     /// Writes the refusal, counts it, logs it: all there is to say of this call.
     pub(super) fn refuse(&mut self, refusal: &Refusal) {
         let effect = refusal.effect();
-        if let Refusal::Denied { reasons } | Refusal::NeedsSignature { reasons } = refusal {
+        self.found.hold = refusal.ticket().map(|ticket| ticket.id).or(self.found.hold);
+        if let Refusal::Denied { reasons } | Refusal::NeedsSignature { reasons, .. } = refusal {
             self.found.reasons.clone_from(reasons);
         }
         let kind = if effect == Effect::Hold { NearMiss::Held } else { NearMiss::Denied };

@@ -32,6 +32,9 @@ pub struct Class {
     /// What a reviewer reads instead of the name.
     #[serde(default)]
     pub title: Option<String>,
+    /// Arguments, as JSON Pointers, that may differ without being another call to whoever signs.
+    #[serde(default)]
+    pub advisory: Vec<String>,
 }
 
 /// One tool file.

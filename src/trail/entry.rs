@@ -32,6 +32,9 @@ pub enum Body<'a> {
     /// What came of an allowed call.
     #[serde(borrow)]
     Outcome(Outcome<'a>),
+    /// Something became of a held call.
+    #[serde(borrow)]
+    Hold(Box<HoldChange<'a>>),
     /// The policy was, or could not be, changed.
     #[serde(borrow)]
     Policy(PolicyChange<'a>),
@@ -116,6 +119,9 @@ pub struct Intent<'a> {
     /// What the agent said of it.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub claimed: Option<Said<'a>>,
+    /// The hold that it waits for, or that let it go.
+    #[serde(borrow, default, serialize_with = "maybe", skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Cow<'a, str>>,
     /// Whether the call waited for the disk.
     pub durable: Durability,
     /// The W3C trace id.
@@ -151,6 +157,36 @@ pub struct Outcome<'a> {
     pub result: Option<Digest>,
     /// Bytes of the result.
     pub bytes: u64,
+}
+
+/// What became of a held call, and by whom.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HoldChange<'a> {
+    /// The version of this shape.
+    pub v: V1,
+    /// The id of the call that was held.
+    #[serde(with = "id")]
+    pub id: Uuid,
+    /// When.
+    pub at: At,
+    /// The hold.
+    #[serde(borrow, serialize_with = "name")]
+    pub hold: Cow<'a, str>,
+    /// What happened: `held`, `signed`, `edited`, `denied`, …
+    #[serde(borrow, serialize_with = "name")]
+    pub what: Cow<'a, str>,
+    /// The state after it.
+    #[serde(borrow, serialize_with = "name")]
+    pub state: Cow<'a, str>,
+    /// The hash of the call that would be sent, which an edit changes.
+    pub hash: Digest,
+    /// Who, where it was a person.
+    #[serde(borrow, default, serialize_with = "maybe", skip_serializing_if = "Option::is_none")]
+    pub by: Option<Cow<'a, str>>,
+    /// What they said, or why it happened.
+    #[serde(borrow, default, serialize_with = "problem", skip_serializing_if = "Option::is_none")]
+    pub note: Option<Cow<'a, str>>,
 }
 
 /// A change of policy, done or refused.
@@ -343,6 +379,7 @@ mod tests {
                 workflow: Some(text.into()),
                 step: Some(text.into()),
             }),
+            hold: Some(text.into()),
             durable: Durability::Fsync,
             trace_id: Some(text.into()),
         }
@@ -355,6 +392,7 @@ mod tests {
             policy: None,
             session: None,
             claimed: None,
+            hold: None,
             trace_id: None,
             ..intent("", 0)
         }
@@ -375,6 +413,20 @@ mod tests {
         })
     }
 
+    fn held<'a>(said: Option<&'a str>) -> Body<'a> {
+        Body::Hold(Box::new(HoldChange {
+            v: V1,
+            id: Uuid::from_u128(5),
+            at: at(),
+            hold: "hold-00000000000000000000000000000001".into(),
+            what: "signed".into(),
+            state: "approved".into(),
+            hash: Digest([3; 32]),
+            by: said.map(Into::into),
+            note: said.map(Into::into),
+        }))
+    }
+
     fn every_variant() -> Vec<Body<'static>> {
         let (some, none) = (Some(Digest([9; 32])), None);
         let life = |config| Lifecycle { v: V1, at: at(), version: "0.1.0".into(), config };
@@ -392,6 +444,8 @@ mod tests {
             Body::Intent(Box::new(intent("x \"\u{1b}\u{202e}", 2))),
             change(none, some, None),
             change(some, none, Some("line 3: no such rule")),
+            held(Some("the amount")),
+            held(None),
             Body::Start(life(some)),
             Body::Stop(life(none)),
         ];

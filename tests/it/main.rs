@@ -12,6 +12,7 @@ mod attacks;
 mod cli;
 mod corpus;
 mod decide;
+mod holds;
 mod layers;
 mod modes;
 mod readme;

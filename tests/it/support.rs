@@ -7,6 +7,7 @@
 
 mod client;
 mod gate;
+mod review;
 mod upstream;
 
 pub(crate) use client::{Connection, Response, call, post, rpc};

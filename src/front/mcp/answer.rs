@@ -12,7 +12,6 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::list;
 use super::message::FromServer;
 use super::refuse::{self, Asked};
 use super::seal::Bound;
@@ -20,8 +19,10 @@ use super::session::{Expected, Session, Waiting};
 use super::task::Task;
 use super::upstream::Server;
 use super::{Front, question};
+use super::{edited, held, list};
 use crate::call::Agent;
 use crate::gate::forward::{InFlight, ResultShape, check};
+use crate::hold::HoldId;
 use crate::metrics::UpstreamError;
 use crate::refusal::Refusal;
 
@@ -56,6 +57,41 @@ pub struct Inspector {
     pub in_flight: Waiting,
     /// Whether the answer has been seen.
     pub answered: bool,
+}
+
+/// One exchange of a client with a server: who, where, and what was asked.
+#[derive(Clone)]
+pub struct Exchange {
+    /// Where it happens.
+    pub front: Arc<Front>,
+    /// Who speaks.
+    pub server: Arc<Server>,
+    /// Who hears.
+    pub agent: Arc<Agent>,
+    /// Their session, where there is one.
+    pub session: Option<Arc<Session>>,
+    /// The client's headers, which name session and revision.
+    pub headers: HeaderMap,
+    /// What was asked; no id on a GET stream.
+    pub asked: Asked,
+}
+
+impl Exchange {
+    /// Looks at what the server says in it.
+    pub fn inspector(self, expected: Expected, in_flight: Waiting) -> Inspector {
+        let Self { front, server, agent, session, headers, asked } = self;
+        Inspector {
+            front,
+            server,
+            agent,
+            session,
+            session_headers: headers,
+            asked,
+            expected,
+            in_flight,
+            answered: false,
+        }
+    }
 }
 
 impl Inspector {
@@ -195,15 +231,20 @@ impl Inspector {
         let Some(raw) = message.result else {
             if let Some(in_flight) = in_flight {
                 in_flight.errored(message.error_code(), length);
+                in_flight.keep(true, || kept("error", message.error)).await;
             }
             return Ok(Passage::AsIs);
         };
         let result: CallResult<'_> = serde_json::from_str(raw.get())
             .map_err(|_| self.server.bad_answer("its result cannot be read"))?;
-        let instead = self.handles(call, raw, &result).await?;
+        let hold = in_flight.as_ref().and_then(InFlight::hold).map(|hold| hold.id);
+        let mut instead = self.handles(call, hold, raw, &result).await?;
         let shape = self.shape(call, &result, length)?;
         match in_flight {
-            Some(in_flight) => in_flight.complete(&self.server.settings.name, &shape)?,
+            Some(in_flight) => {
+                in_flight.complete(&self.server.settings.name, &shape)?;
+                self.keep(in_flight, &result, raw, &mut instead).await?;
+            }
             // Replayed on another stream: the record is closed, the check is not waived.
             None => {
                 if let (Some(definition), true) = (&call.definition, shape.is_final) {
@@ -217,6 +258,35 @@ impl Inspector {
                 .map(Passage::Instead)
                 .map_err(|_| self.server.bad_answer("its result cannot be read")),
         }
+    }
+
+    /// Keeps the result of a signed call, for whoever collects it.
+    async fn keep(
+        &self,
+        in_flight: &mut InFlight,
+        result: &CallResult<'_>,
+        raw: &RawValue,
+        instead: &mut Option<Members>,
+    ) -> Result<(), Refusal> {
+        let Some(hold) = in_flight.hold() else { return Ok(()) };
+        let unreadable = |_| self.server.bad_answer("its result cannot be read");
+        if let Some(edit) = &hold.edited {
+            let mut members = match instead.take() {
+                Some(members) => members,
+                None => serde_json::from_str(raw.get()).map_err(unreadable)?,
+            };
+            edited::tell(&mut members, hold, edit).map_err(unreadable)?;
+            *instead = Some(members);
+        }
+        if result.asks_back() {
+            // It is not over: the client goes on with it.
+            in_flight.pause();
+            return Ok(());
+        }
+        let replaced = instead.as_ref().map(to_raw_value).transpose().map_err(unreadable)?;
+        let is_error = result.is_error.unwrap_or(false);
+        in_flight.keep(is_error, || kept("result", Some(replaced.as_deref().unwrap_or(raw)))).await;
+        Ok(())
     }
 
     fn shape(
@@ -240,6 +310,7 @@ impl Inspector {
     async fn handles(
         &self,
         call: &ExpectedCall,
+        hold: Option<HoldId>,
         raw: &RawValue,
         result: &CallResult<'_>,
     ) -> Result<Option<Members>, Refusal> {
@@ -252,7 +323,10 @@ impl Inspector {
             }
         }
         let mut instead: Option<Members> = None;
-        if let Some(state) = &result.request_state {
+        // Of a signed call a question has to be known again, whether the tool needs a state or not.
+        let asks_back = hold.is_some() && result.asks_back();
+        let state = result.request_state.as_deref().or(asks_back.then_some(""));
+        if let Some(state) = state {
             let bound = Bound {
                 agent: &self.agent.id,
                 server: &self.server.settings.name,
@@ -260,7 +334,11 @@ impl Inspector {
                 name: &call.name,
                 arguments: &call.arguments,
             };
-            let sealed = self.front.seal.close(state, &bound);
+            let seal = &self.front.seal;
+            let sealed = match hold {
+                Some(hold) => held::seal_question(seal, hold, state, &bound),
+                None => seal.close(state, &bound),
+            };
             let members: Members = serde_json::from_str(raw.get()).map_err(|_| unreadable())?;
             let members = instead.insert(members);
             members.insert("requestState".into(), to_raw_value(&sealed).map_err(|_| unreadable())?);
@@ -309,7 +387,12 @@ impl Inspector {
     }
 }
 
-type Members = std::collections::BTreeMap<String, Box<RawValue>>;
+/// An answer as it is kept: one member of a message.
+fn kept(member: &str, raw: Option<&RawValue>) -> Bytes {
+    format!("{{\"{member}\":{}}}", raw.map_or("null", RawValue::get)).into()
+}
+
+pub(super) type Members = std::collections::BTreeMap<String, Box<RawValue>>;
 
 fn replace(message: &[u8], result: &Members) -> Result<Vec<u8>, serde_json::Error> {
     let mut members: Members = serde_json::from_slice(message)?;
@@ -356,4 +439,11 @@ pub(super) struct CallResult<'a> {
     task: Option<Task<'a>>,
     #[serde(borrow, default)]
     tasks: Option<Vec<&'a RawValue>>,
+}
+
+impl CallResult<'_> {
+    /// Whether it is a question back to the client.
+    fn asks_back(&self) -> bool {
+        self.result_type.as_deref() == Some("input_required")
+    }
 }

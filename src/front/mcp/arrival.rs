@@ -12,9 +12,9 @@ use super::message::Message;
 use super::methods::Method as Row;
 use super::post::{Taken, subject};
 use super::seal::Bound;
-use super::{Front, mirror};
+use super::{Front, held, mirror};
 use crate::call::{Claimed, Door};
-use crate::gate::{Arrival, Offered, Target};
+use crate::gate::{Arrival, Offered, Target, Waits};
 use crate::json::{self, Map, Value};
 use crate::refusal::Refusal;
 use crate::telemetry::{CallSpan, Subject};
@@ -28,6 +28,8 @@ const CLAIM_CHARS: usize = 2000;
 pub(super) struct Sending {
     pub(super) incoming: Taken,
     pub(super) expected: ExpectedCall,
+    /// How often it came back for its hold.
+    pub(super) rounds: u32,
 }
 
 /// What a call is aimed at.
@@ -57,7 +59,7 @@ impl Front {
             true => json::canonical(&arguments).into(),
             false => Arc::from([]),
         };
-        self.unseal(row, &name, &canonical, &mut incoming)?;
+        let back = self.unseal(row, &name, &canonical, &mut incoming)?;
         // A name that no server defines is whatever an agent likes: the record alone has it.
         let known = matches!(target, Target::Tool(_)).then_some(&*name);
         let span = CallSpan::open(
@@ -82,9 +84,12 @@ impl Front {
             trace: span.trace_id(&incoming.trace),
             span,
             received_at: SystemTime::now(),
+            hold: back.as_ref().map(|back| back.hold),
+            waits: back.as_ref().map_or(Waits::Client, |back| back.waits),
         };
         let expected = ExpectedCall { method: row.name, name, definition, arguments: canonical };
-        Ok((arrival, Sending { incoming, expected }))
+        let rounds = back.map_or(0, |back| back.rounds);
+        Ok((arrival, Sending { incoming, expected, rounds }))
     }
 
     async fn aim(&self, row: &'static Row, incoming: &Taken) -> Result<Aim, Refusal> {
@@ -135,16 +140,17 @@ impl Front {
         mirror::parameters(head, &definition.header_params, arguments, incoming.asked.stateless)
     }
 
-    /// Puts the server's own state back where the agent brought it sealed.
+    /// Puts the server's own state back where the agent brought it sealed. The gate's own state
+    /// stays here: it names the hold that the agent comes back for.
     fn unseal(
         &self,
         row: &Row,
         name: &str,
         canonical: &[u8],
         incoming: &mut Taken,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<held::Back>, Refusal> {
         if !incoming.asked.stateless {
-            return Ok(());
+            return Ok(None);
         }
         let bound = Bound {
             agent: &incoming.agent.id,
@@ -153,12 +159,24 @@ impl Front {
             name,
             arguments: canonical,
         };
-        let Some(params) = incoming.message.params_mut() else { return Ok(()) };
+        let Some(params) = incoming.message.params_mut() else { return Ok(None) };
         match params.get_mut("requestState") {
-            None => Ok(()),
+            None => Ok(None),
             Some(Value::String(state)) => {
+                if let Some(back) = held::round(&self.seal, state, &bound) {
+                    params.shift_remove("requestState");
+                    return Ok(Some(back));
+                }
+                if let Some((back, own)) = held::goes_on(&self.seal, state, &bound) {
+                    if own.is_empty() {
+                        params.shift_remove("requestState");
+                    } else {
+                        *state = own;
+                    }
+                    return Ok(Some(back));
+                }
                 *state = self.seal.open(state, &bound)?.to_owned();
-                Ok(())
+                Ok(None)
             }
             Some(_) => Err(Refusal::Unknown("request state")),
         }

@@ -1,7 +1,7 @@
 //! What does a server answer when the gate itself asks?
 //!
-//! The gate as a client, for `tools/list` and nothing else: stateless first, and with
-//! `initialize` where the server does not know that.
+//! The gate as a client, for `tools/list` and for calls that nobody waits for any more: stateless
+//! first, and with `initialize` where the server does not know that.
 
 use bytes::Bytes;
 use http::header::ACCEPT;
@@ -16,7 +16,7 @@ use super::message::FromServer;
 use super::sse::Framer;
 use super::upstream::Server;
 use super::{mirror, whole};
-use crate::json::Value;
+use crate::json::{Map, Value};
 
 /// Pages of a list that are read.
 const PAGES: usize = 100;
@@ -26,7 +26,10 @@ const STATEFUL: &str = "2025-11-25";
 /// All definitions that a server lists, page by page.
 pub(super) async fn tools(server: &Server) -> Result<Vec<Box<RawValue>>, String> {
     match pages(server, &Dialect::Stateless).await {
-        Ok(tools) => Ok(tools),
+        Ok(tools) => {
+            server.offer.speaks(true);
+            Ok(tools)
+        }
         Err(stateless) => {
             let dialect = initialize(server).await.map_err(|stateful| {
                 if stateful == stateless {
@@ -35,24 +38,68 @@ pub(super) async fn tools(server: &Server) -> Result<Vec<Box<RawValue>>, String>
                     format!("{stateful} (and without a session: {stateless})")
                 }
             })?;
+            server.offer.speaks(false);
             let tools = pages(server, &dialect).await;
-            if let Dialect::Session(Some(session), version) = &dialect {
-                let mut headers = base_headers(version);
-                headers.insert(mirror::SESSION, session.clone());
-                // A courtesy; a server need not support it.
-                let _ = server.send(Method::DELETE, headers, Bytes::new()).await;
-            }
+            dialect.end(server).await;
             tools
         }
     }
 }
 
 /// How a server is spoken to.
-enum Dialect {
+pub(super) enum Dialect {
     /// 2026-07-28 on.
     Stateless,
     /// Before; with a session, where the server gave one.
     Session(Option<HeaderValue>, String),
+}
+
+impl Dialect {
+    /// The headers of a request by the gate itself.
+    pub(super) fn headers(&self, method: &'static str) -> HeaderMap {
+        match self {
+            Self::Stateless => {
+                let mut headers = base_headers(mirror::STATELESS);
+                headers.insert(mirror::METHOD, HeaderValue::from_static(method));
+                headers
+            }
+            Self::Session(session, version) => {
+                let mut headers = base_headers(version);
+                if let Some(session) = session {
+                    headers.insert(mirror::SESSION, session.clone());
+                }
+                headers
+            }
+        }
+    }
+
+    /// What `_meta` has to say for it.
+    pub(super) fn meta(&self) -> Map<String, Value> {
+        match self {
+            Self::Session(..) => Map::new(),
+            Self::Stateless => [
+                ("io.modelcontextprotocol/protocolVersion", mirror::STATELESS.into()),
+                ("io.modelcontextprotocol/clientInfo", client_info()),
+                ("io.modelcontextprotocol/clientCapabilities", json!({})),
+            ]
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect(),
+        }
+    }
+
+    /// Ends what was begun. A courtesy; a server need not support it.
+    pub(super) async fn end(self, server: &Server) {
+        if let Self::Session(Some(_), _) = &self {
+            let _ = server.send(Method::DELETE, self.headers("DELETE"), Bytes::new()).await;
+        }
+    }
+}
+
+/// How the gate speaks to a server, for one request of its own. What comes before that request is
+/// said already.
+pub(super) async fn dialect(server: &Server) -> Result<Dialect, String> {
+    if server.offer.is_stateless() { Ok(Dialect::Stateless) } else { initialize(server).await }
 }
 
 fn base_headers(version: &str) -> HeaderMap {
@@ -86,28 +133,10 @@ async fn pages(server: &Server, dialect: &Dialect) -> Result<Vec<Box<RawValue>>,
                 params.insert("cursor".to_owned(), cursor.into());
             }
             if matches!(dialect, Dialect::Stateless) {
-                let meta = json!({
-                    "io.modelcontextprotocol/protocolVersion": mirror::STATELESS,
-                    "io.modelcontextprotocol/clientInfo": client_info(),
-                    "io.modelcontextprotocol/clientCapabilities": {},
-                });
-                params.insert("_meta".to_owned(), meta);
+                params.insert("_meta".to_owned(), dialect.meta().into());
             }
         }
-        let headers = match dialect {
-            Dialect::Stateless => {
-                let mut headers = base_headers(mirror::STATELESS);
-                headers.insert(mirror::METHOD, HeaderValue::from_static("tools/list"));
-                headers
-            }
-            Dialect::Session(session, version) => {
-                let mut headers = base_headers(version);
-                if let Some(session) = session {
-                    headers.insert(mirror::SESSION, session.clone());
-                }
-                headers
-            }
-        };
+        let headers = dialect.headers("tools/list");
         let (_, result) = match request(server, headers, "tools/list", params).await {
             Ok(answer) => answer,
             // A server of prompts or resources only.

@@ -33,6 +33,7 @@ pub struct Offer {
     first: Mutex<HashMap<Arc<str>, Digest>>,
     asked: tokio::sync::Mutex<Option<Asked>>,
     changing: AtomicBool,
+    stateless: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -68,6 +69,15 @@ impl Offer {
         let mut all: Vec<_> = tools.values().map(|tool| Arc::clone(&tool.definition)).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
+    }
+
+    /// Whether the server speaks 2026-07-28.
+    pub(super) fn is_stateless(&self) -> bool {
+        self.stateless.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn speaks(&self, stateless: bool) {
+        self.stateless.store(stateless, Ordering::Relaxed);
     }
 
     /// How far the list is known.

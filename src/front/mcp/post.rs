@@ -11,20 +11,21 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::answer::{ExpectedCall, Inspector};
+use super::answer::{Exchange, ExpectedCall};
 use super::arrival::Sending;
+use super::held::{self, Shape};
 use super::message::{Kind, Message};
 use super::methods::{self, Fate, Method as Row, Spoken};
 use super::refuse::Asked;
 use super::session::{Expected, Session, Waiting};
 use super::upstream::Server;
-use super::{Context, Front, mirror, relay, whole};
+use super::{Context, Front, mirror, relay, ticket, whole};
 use crate::call::{Agent, Call};
 use crate::front::body::Body;
 use crate::front::outlive::Outliving;
-use crate::gate::Arrival;
-use crate::gate::forward::Carrier;
-use crate::json::{Fault, FaultKind, Value};
+use crate::gate::forward::{Carrier, InFlight};
+use crate::gate::{Arrival, Handled};
+use crate::json::{Fault, FaultKind, Map, Value};
 use crate::metrics::Step;
 use crate::refusal::Refusal;
 use crate::telemetry::{CallSpan, Subject, TraceContext};
@@ -58,6 +59,17 @@ impl Front {
         self.metrics.step(Step::Parse, began.elapsed());
         let row = self.introduce(head, &message, &server, context)?;
         let session = self.session_of(head, &server, &agent)?;
+        if let Some(row) = row
+            && let Some(id) = ticket::named(row.name, &message)
+        {
+            let asker = ticket::Asker { agent: &agent, server: &server, asked: &context.asked };
+            return self.task_of_hold(row.name, id, asker).await;
+        }
+        if message.method() == "notifications/cancelled"
+            && self.cancel_hold(&agent, session.as_ref(), &message).await
+        {
+            return Ok(ticket::accepted());
+        }
         let outer = TraceContext::from_headers(&head.headers);
         let inner = message.meta().map(TraceContext::from_meta).unwrap_or_default();
         let mut headers = server.headers(&head.headers);
@@ -185,19 +197,16 @@ impl Front {
         if let (Some((_, session)), Some(id)) = (&session, &asked.id) {
             session.expect(id, expected.clone());
         }
-        let session_headers = headers.clone();
-        let response = server.send(Method::POST, headers, message.to_bytes().into()).await?;
-        let inspector = Inspector {
+        let exchange = Exchange {
             front: Arc::clone(&self),
-            server,
+            server: Arc::clone(&server),
             agent,
             session: session.map(|(_, session)| session),
-            session_headers,
+            headers: headers.clone(),
             asked,
-            expected,
-            in_flight: Waiting::default(),
-            answered: false,
         };
+        let response = server.send(Method::POST, headers, message.to_bytes().into()).await?;
+        let inspector = exchange.inspector(expected, Waiting::default());
         relay::relay(inspector, response, Some(slot)).await
     }
 
@@ -209,45 +218,63 @@ impl Front {
         slot: OwnedSemaphorePermit,
     ) -> Result<Response<Body>, Refusal> {
         let running = self.metrics.call_began();
-        let Sending { incoming, expected } = sending;
+        let Sending { incoming, expected, rounds } = sending;
+        let shape = Shape::of(&incoming, arrival.method, rounds);
         let Taken { message, headers, agent, server, session, mut asked, trace } = incoming;
         asked.decision = Some(id);
         let expected = Expected::Call(expected);
         if let (Some((_, session)), Some(id)) = (&session, &asked.id) {
             session.expect(id, expected.clone());
         }
-        let session_headers = headers.clone();
-        let carrier =
-            Post { server: Arc::clone(&server), message, headers, trace, expected: &expected };
-        let (response, in_flight) = self.gate.handle(arrival, carrier).await?;
-        let in_flight = Waiting::of(in_flight);
-        if let (Some((_, session)), Some(id)) = (&session, &asked.id) {
-            session.waits(id, in_flight.clone());
-        }
-        let inspector = Inspector {
+        let exchange = Exchange {
             front: Arc::clone(&self),
-            server,
+            server: Arc::clone(&server),
             agent,
             session: session.map(|(_, session)| session),
-            session_headers,
+            headers: headers.clone(),
             asked,
-            expected,
-            in_flight,
-            answered: false,
         };
-        let relayed = relay::relay(inspector, response, Some(slot)).await;
+        let carrier = Post { server, message, headers, trace, expected: expected.clone() };
+        let answered = match self.gate.handle(arrival, carrier).await? {
+            Handled::Sent(response, in_flight) => {
+                exchange.answer(expected, response, in_flight, Some(slot)).await
+            }
+            Handled::Kept(hold, answer) => Ok(ticket::kept(&exchange.asked, &hold, &answer)),
+            Handled::Held(waiting) => {
+                // Who waits for people takes no place of those who do not.
+                drop((slot, running));
+                return held::wait(exchange, expected, *waiting, shape).await;
+            }
+        };
         drop(running);
-        relayed
+        answered
+    }
+}
+
+impl Exchange {
+    /// Brings a call's answer back.
+    pub(super) async fn answer(
+        self,
+        expected: Expected,
+        response: Response<Incoming>,
+        in_flight: InFlight,
+        slot: Option<OwnedSemaphorePermit>,
+    ) -> Result<Response<Body>, Refusal> {
+        let in_flight = Waiting::of(in_flight);
+        if let (Some(session), Some(id)) = (&self.session, &self.asked.id) {
+            session.waits(id, in_flight.clone());
+        }
+        relay::relay(self.inspector(expected, in_flight), response, slot).await
     }
 }
 
 /// Sends a call as one POST.
-struct Post<'a> {
-    server: Arc<Server>,
-    message: Message,
-    headers: HeaderMap,
-    trace: TraceContext,
-    expected: &'a Expected,
+pub(super) struct Post {
+    pub(super) server: Arc<Server>,
+    pub(super) message: Message,
+    pub(super) headers: HeaderMap,
+    pub(super) trace: TraceContext,
+    pub(super) expected: Expected,
 }
 
 /// What spans say of a message, whichever way it goes.
@@ -268,11 +295,20 @@ pub(super) fn subject<'a>(
     }
 }
 
-impl Carrier for Post<'_> {
+impl Carrier for Post {
     type Answer = Response<Incoming>;
 
+    fn beside(&self) -> Map<String, Value> {
+        let mut meta = self.message.meta().cloned().unwrap_or_default();
+        // The progress token and the protocol's own words belong to this exchange.
+        meta.retain(|key, _| {
+            key != "progressToken" && !key.starts_with("io.modelcontextprotocol/")
+        });
+        meta
+    }
+
     fn span(&self, call: &CallSpan) -> CallSpan {
-        let Expected::Call(ExpectedCall { method, name, definition, .. }) = self.expected else {
+        let Expected::Call(ExpectedCall { method, name, definition, .. }) = &self.expected else {
             return CallSpan::default();
         };
         let tool = (*method == "tools/call" && definition.is_some()).then_some(&**name);
@@ -296,7 +332,7 @@ impl Carrier for Post<'_> {
                 onward.apply_meta(meta);
             }
         }
-        if let Expected::Call(ExpectedCall { definition: Some(definition), .. }) = self.expected
+        if let Expected::Call(ExpectedCall { definition: Some(definition), .. }) = &self.expected
             && call.method == "tools/call"
             && self.headers.contains_key(mirror::METHOD)
         {

@@ -17,7 +17,7 @@ use super::methods::{self, Fate};
 use super::mirror;
 use crate::call::{Call, Claimed, Door};
 use crate::gate::forward::{Carrier, ResultShape};
-use crate::gate::{Arrival, Target};
+use crate::gate::{Arrival, Handled, Target, Waits};
 use crate::json::{self, Value};
 use crate::refusal::Refusal;
 use crate::telemetry::{CallSpan, Subject, TraceContext};
@@ -105,9 +105,14 @@ async fn decide(
         trace: span.trace_id(&caller),
         span,
         received_at: SystemTime::now(),
+        hold: None,
+        waits: Waits::Never,
     };
-    let ((), mut in_flight) = inspector.front.gate.handle(arrival, Delivered).await?;
-    in_flight.complete(&server, &ResultShape::default())
+    match inspector.front.gate.handle(arrival, Delivered).await? {
+        Handled::Sent((), mut in_flight) => in_flight.complete(&server, &ResultShape::default()),
+        // A question cannot wait; the gate has refused it.
+        Handled::Held(_) | Handled::Kept(..) => Err(Refusal::Internal),
+    }
 }
 
 /// Answers the server in the client's place.

@@ -8,6 +8,7 @@ use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICAT
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
+use super::ticket::HOLD;
 use crate::front::body::Body;
 use crate::json::Value;
 use crate::refusal::Refusal;
@@ -68,6 +69,9 @@ fn tool_result(refusal: &Refusal, asked: &Asked) -> Value {
     {
         result.insert("resultType".to_owned(), "complete".into());
     }
+    if let (Some(ticket), Some(Value::Object(meta))) = (refusal.ticket(), result.get_mut("_meta")) {
+        meta.insert(HOLD.to_owned(), serde_json::to_value(ticket).unwrap_or_default());
+    }
     json!({"jsonrpc": "2.0", "id": asked.id, "result": result})
 }
 
@@ -79,6 +83,9 @@ fn meta(refusal: &Refusal, asked: &Asked) -> Value {
         }
         if let Some(rule) = refusal.rule() {
             meta.insert("rule".to_owned(), rule.into());
+        }
+        if let Some(ticket) = refusal.ticket() {
+            meta.insert("hold".to_owned(), serde_json::to_value(ticket).unwrap_or_default());
         }
     }
     meta

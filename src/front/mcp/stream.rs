@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response};
 
-use super::answer::Inspector;
+use super::answer::Exchange;
 use super::refuse::Asked;
 use super::session::{Expected, Waiting};
 use super::upstream::Server;
@@ -33,17 +33,15 @@ impl Front {
         })?;
         let headers = server.headers(&head.headers);
         let response = server.send(Method::GET, headers, Bytes::new()).await?;
-        let inspector = Inspector {
+        let exchange = Exchange {
             front: Arc::clone(self),
             server,
             agent,
             session: session.map(|(_, session)| session),
-            session_headers: head.headers.clone(),
+            headers: head.headers.clone(),
             asked: Asked::default(),
-            expected: Expected::Anything,
-            in_flight: Waiting::default(),
-            answered: false,
         };
+        let inspector = exchange.inspector(Expected::Anything, Waiting::default());
         relay::relay(inspector, response, Some(slot)).await
     }
 
@@ -63,17 +61,15 @@ impl Front {
         if response.status().is_success() || response.status() == http::StatusCode::NOT_FOUND {
             self.sessions.release(&server.settings.name, &id);
         }
-        let inspector = Inspector {
+        let exchange = Exchange {
             front: Arc::clone(self),
             server,
             agent,
             session: Some(session),
-            session_headers: head.headers.clone(),
+            headers: head.headers.clone(),
             asked: Asked::default(),
-            expected: Expected::Anything,
-            in_flight: Waiting::default(),
-            answered: false,
         };
+        let inspector = exchange.inspector(Expected::Anything, Waiting::default());
         relay::relay(inspector, response, None).await
     }
 }

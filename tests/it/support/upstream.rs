@@ -94,6 +94,11 @@ pub(crate) fn tool(name: &str, properties: &str) -> Value {
 impl Upstream {
     /// Offers these tools, and answers each call with the tool's name as text.
     pub(crate) fn of_tools(tools: &[Value]) -> Self {
+        Self::of_tools_at(SocketAddr::from(([127, 0, 0, 1], 0)), tools)
+    }
+
+    /// The same, at this address.
+    pub(crate) fn of_tools_at(address: SocketAddr, tools: &[Value]) -> Self {
         let shared = Arc::new(Shared {
             seen: Mutex::default(),
             tools: Mutex::new(tools.to_vec()),
@@ -104,7 +109,7 @@ impl Upstream {
             .enable_all()
             .build()
             .unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).unwrap();
         let address = listener.local_addr().unwrap();
         runtime.spawn(serve(listener, Arc::clone(&shared)));
         Self { address, shared, _runtime: runtime }

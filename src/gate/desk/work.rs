@@ -1,0 +1,113 @@
+//! What has to be done about holds, and when?
+//!
+//! Once a second, and when something is signed: what is due is reminded of, escalated or ended; what
+//! is signed and has nobody to send it is sent; what is old is forgotten.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Desk, Hand, StepFault, locked};
+use crate::hold::{Hold, HoldId, Step};
+use crate::store::StoreFault;
+use crate::time::At;
+
+/// Holds looked after at a time.
+const DUE_AT_ONCE: u64 = 256;
+/// How soon a signed call that could not be sent is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+impl Desk {
+    /// Looks after the holds until it is dropped: what is due, and what is signed and has nobody
+    /// to send it.
+    pub async fn work(self: Arc<Self>, hand: Arc<dyn Hand>) {
+        let mut tidied = At::from_micros(0);
+        loop {
+            let now = At::now();
+            if let Err(error) = self.look_after(now).await {
+                tracing::warn!(%error, "holds that are due cannot be looked after now");
+            }
+            self.forget_paused(now).await;
+            if self.settings.execute {
+                for id in self.unattended(now) {
+                    let hand = Arc::clone(&hand);
+                    tokio::spawn(async move { hand.make(id).await });
+                }
+            }
+            if now.since(tidied) > Duration::from_secs(60) {
+                tidied = now;
+                self.tidy(now).await;
+            }
+            let again = tokio::time::sleep(Duration::from_secs(1));
+            tokio::select! {
+                () = again => {}
+                () = self.work.notified() => {}
+            }
+        }
+    }
+
+    /// Signed, and no client waits for it. Each is given out again after a while, should it still
+    /// be there.
+    fn unattended(&self, now: At) -> Vec<HoldId> {
+        let seats = locked(&self.seats);
+        let mut approved = locked(&self.approved);
+        let ready = approved.iter_mut().filter(|(id, at)| **at <= now && !seats.contains_key(id));
+        ready
+            .map(|(id, at)| {
+                *at = now.plus(AGAIN);
+                *id
+            })
+            .collect()
+    }
+
+    async fn look_after(&self, now: At) -> Result<(), StoreFault> {
+        for hold in self.store.due(now, DUE_AT_ONCE).await? {
+            let step = if now >= hold.expires_at { Step::Expire } else { self.remind(&hold, now) };
+            match self.step(hold.id, step).await {
+                Err(StepFault::Store(fault)) => return Err(fault),
+                // Somebody was first.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn remind(&self, hold: &Hold, now: At) -> Step {
+        let escalate = match &self.settings.escalate {
+            Some((after, to))
+                if hold.escalated.is_empty() && now >= hold.created_at.plus(*after) =>
+            {
+                to.clone()
+            }
+            _ => BTreeSet::new(),
+        };
+        Step::Remind { escalate, due_at: self.due(now, hold.created_at, hold.expires_at) }
+    }
+
+    async fn tidy(&self, now: At) {
+        let before = |kept| now.minus(kept);
+        let forgotten =
+            self.store.forget(before(self.settings.keep_result), before(self.settings.keep)).await;
+        if let Err(error) = forgotten {
+            tracing::warn!(%error, "old holds cannot be forgotten now");
+        }
+        if let Err(error) = self.count().await {
+            tracing::warn!(%error, "holds cannot be counted now");
+        }
+    }
+
+    /// When a pending hold is looked at next.
+    pub(super) fn due(&self, now: At, created: At, expires: At) -> At {
+        let escalates = self.settings.escalate.as_ref().map(|(after, _)| created.plus(*after));
+        let reminds = self.settings.remind.map(|every| now.plus(every));
+        let next = [escalates, reminds].into_iter().flatten().filter(|at| *at > now).min();
+        next.map_or(expires, |at| at.min(expires))
+    }
+}
+
+/// From when on a signed call may be sent. What could not be sent is not tried again at once.
+pub(super) fn sendable(hold: &Hold) -> At {
+    let tried = hold.history.last().is_some_and(|event| event.what == "not sent");
+    let soonest = if tried { hold.changed_at.plus(AGAIN) } else { hold.changed_at };
+    hold.terms.not_before.map_or(soonest, |from| from.max(soonest))
+}
