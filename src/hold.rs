@@ -333,21 +333,23 @@ impl Hold {
         self.is_for(reviewer, &self.terms).then_some(()).ok_or(Barred::NotAReviewer)
     }
 
-    /// Signatures that still count and are needed by `terms`.
+    /// How many signatures `terms` asks for that are not there.
     pub fn missing(&self, terms: &HoldTerms) -> u32 {
-        let counts = |signature: &&Signature| {
-            self.is_for(&signature.reviewer, terms)
-                && (!terms.justification || signature.justification.is_some())
-        };
-        let given = self.signatures.iter().filter(counts).count();
+        let given = self.signatures.iter().filter(|given| self.counts(given, terms)).count();
         terms.approvals.max(1).saturating_sub(u32::try_from(given).unwrap_or(u32::MAX))
     }
 
-    /// When it ended, if it has.
-    pub fn ended_at(&self) -> At {
-        let told = |event: &&Event| event.what == "told";
-        let last = self.history.iter().rev().find(|event| !told(event));
-        last.map_or(self.changed_at, |event| event.at)
+    /// Whether a signature is one that these terms ask for.
+    fn counts(&self, signature: &Signature, terms: &HoldTerms) -> bool {
+        self.is_for(&signature.reviewer, terms)
+            && (!terms.justification || signature.justification.is_some())
+    }
+
+    /// Since when nothing more can become of it.
+    pub fn ended_at(&self) -> Option<At> {
+        let end = self.history.iter().find(|event| !event.state.is_open());
+        // A final state without its event: then what changed last was the end.
+        (!self.state.is_open()).then(|| end.map_or(self.changed_at, |event| event.at))
     }
 
     /// Whether it may be sent now, as far as its time window goes.

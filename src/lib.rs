@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Imports go one way, and `tests/it/layers.rs` holds them to it:
-//! `time`, `json`, `call`, `refusal`, `hold` ← `config`, `tools`, `store`, `trail` ← `gate` ← `front`,
+//! `time`, `json`, `private`, `call`, `refusal`, `hold` ← `config`, `tools`, `store`, `trail` ← `gate` ← `front`,
 //! `review` ← `app`, `cli`.
 
 pub mod app;
@@ -25,6 +25,7 @@ pub mod hold;
 pub mod host;
 pub mod json;
 pub mod metrics;
+pub mod private;
 pub mod refusal;
 pub mod review;
 pub mod store;

@@ -4,6 +4,10 @@
 //! Of two changes at once one wins, by version; the other is told what is there now. Adding a
 //! store: one file that implements the trait and passes [`suite`].
 
+pub mod sqlite;
+#[cfg(test)]
+pub(crate) mod suite;
+
 use std::future::Future;
 use std::pin::Pin;
 
@@ -131,7 +135,8 @@ pub trait Store: Send + Sync + 'static {
     /// How people decided what this agent asked of this tool: by state, final ones only.
     fn past(&self, agent: &str, server: &str, tool: &str) -> Pending<'_, Vec<(State, u64)>>;
 
-    /// Forgets the results of what ended before `results`, and all of what ended before `holds`.
+    /// Forgets the results of what ended before `results`, and all of what ended before `holds`;
+    /// says how many results and holds that were. What is open is never forgotten.
     fn forget(&self, results: At, holds: At) -> Pending<'_, u64>;
 }
 

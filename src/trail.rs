@@ -26,9 +26,8 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -45,6 +44,7 @@ pub use self::read::{Damage, DamageKind, Entries, Entry, read, read_from, segmen
 pub use self::recover::Cut;
 use self::segment::Segment;
 use crate::json::Digest;
+use crate::private;
 
 /// How a trail is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,7 +176,7 @@ impl Trail {
     /// # Errors
     /// If another process has it, if it was damaged, or if the operating system refuses.
     pub fn open(dir: &Path, settings: Settings) -> Result<Self, TrailFault> {
-        private_dir(dir).map_err(|error| TrailFault::io("make", dir, &error))?;
+        private::directory(dir).map_err(|error| TrailFault::io("make", dir, &error))?;
         let lock = exclusive(dir)?;
         let (tip, cut) = recover::recover(dir)?;
         let shared = Arc::new(Shared {
@@ -353,24 +353,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-// Kubernetes opens volumes to the group at each mount (`fsGroup`); nobody else may write here.
-fn private_dir(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let mode = std::fs::metadata(dir)?.permissions().mode();
-    if mode & 0o022 != 0 {
-        std::fs::set_permissions(dir, Permissions::from_mode(mode & !0o022))?;
-    }
-    Ok(())
-}
-
 fn exclusive(dir: &Path) -> Result<File, TrailFault> {
     let path = dir.join("lock");
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    let file = options.open(&path).map_err(|error| TrailFault::io("open", &path, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(TrailFault::Locked(dir.into())),
-        Err(TryLockError::Error(error)) => Err(TrailFault::io("lock", &path, &error)),
-    }
+    private::lock(&path)
+        .map_err(|error| TrailFault::io("lock", &path, &error))?
+        .ok_or_else(|| TrailFault::Locked(dir.into()))
 }

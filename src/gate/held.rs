@@ -289,7 +289,7 @@ pub(super) fn context(snapshot: &Snapshot, held: &HeldCall, verdict: &Verdict) -
 /// Whether a hold that the same call finds still has something to say to it.
 fn tells(desk: &Desk, hold: &Hold, now: At) -> bool {
     let settings = desk.settings();
-    let ended = hold.ended_at();
+    let ended = hold.ended_at().unwrap_or(now);
     match hold.state {
         State::Pending | State::Approved | State::Executing => true,
         State::Done | State::Failed => match hold.told_at {

@@ -2,6 +2,13 @@
 //!
 //! [`Hold::after`] is the whole state machine: from a hold and one step to the hold after it, or to
 //! why not. It reads no clock and writes nothing; whoever stores the result compares versions.
+//!
+//! `step/model.rs` exhausts it with the model checker `stateright`: a reviewer who signs under two
+//! spellings of a name, one who signs, edits or denies, the requester, a policy that asks for more,
+//! an expiry, a cancellation, and two retries that claim, then finish or release, in each order of
+//! their reads and writes of one store that compares versions. In all of them a hold ends once and
+//! stays ended, is sent by one at a time and finished once, and never without its signatures; and
+//! without the comparison the same checker finds it sent twice.
 
 use std::collections::BTreeSet;
 
@@ -165,7 +172,11 @@ impl Hold {
             }
             Step::Expire => {
                 self.only_in(&[Pending, Approved])?;
-                let message = "nobody signed it in time".to_owned();
+                let message = match self.state {
+                    Approved => "it was signed, but not sent in time",
+                    _ => "not all who must have signed it in time",
+                };
+                let message = message.to_owned();
                 next.end(State::Expired, Ending { by: None, code: "expired".into(), message }, at);
             }
             Step::Cancel => {
@@ -196,6 +207,11 @@ impl Hold {
             }
             Step::Finish { state, ending, told } => {
                 self.only_in(&[Executing])?;
+                // After it was sent, whatever else is said of it is not known.
+                let state = match state {
+                    State::Done | State::Failed => state,
+                    _ => State::Unknown,
+                };
                 let note = ending.as_ref().map(|ending| ending.message.clone());
                 next.ending = ending;
                 next.told_at = told.then_some(at);
@@ -223,13 +239,14 @@ impl Hold {
         if states.contains(&self.state) { Ok(()) } else { Err(self.over()) }
     }
 
-    /// Who made it what it is.
+    /// Who made it what it is: what came after that, such as a reminder, changed no state.
     fn over(&self) -> Barred {
-        let last = self.history.iter().rev().find(|event| event.what != "told");
+        let entered =
+            self.history.iter().rev().take_while(|event| event.state == self.state).last();
         Barred::Over {
             state: self.state,
-            by: last.and_then(|event| event.by.clone()),
-            at: last.map_or(self.changed_at, |event| event.at),
+            by: entered.and_then(|event| event.by.clone()),
+            at: entered.map_or(self.changed_at, |event| event.at),
         }
     }
 
@@ -252,13 +269,16 @@ impl Hold {
         justification: Option<String>,
         at: At,
     ) -> Result<(), Barred> {
-        if self.signatures.iter().any(|signature| signature.reviewer.is(&reviewer.id)) {
+        let own = |signature: &Signature| signature.reviewer.is(&reviewer.id);
+        if self.signatures.iter().any(|given| own(given) && self.counts(given, &self.terms)) {
             return Err(Barred::SignedAlready);
         }
         let justification = justification.filter(|text| !text.trim().is_empty());
         if self.terms.justification && justification.is_none() {
             return Err(Barred::JustificationNeeded);
         }
+        // One that no longer counts, since more is asked now, makes way for the new one.
+        self.signatures.retain(|given| !own(given));
         let by = reviewer.id.clone();
         self.signatures.push(Signature { reviewer, at, justification: justification.clone() });
         let enough = self.missing(&self.terms) == 0;
@@ -309,3 +329,8 @@ impl Hold {
         self.history.push(Event { at, what: what.to_owned(), state, by, note });
     }
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

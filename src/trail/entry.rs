@@ -339,7 +339,7 @@ mod tests {
     use crate::trail::ENTRY_LIMIT;
 
     fn at() -> At {
-        At(SystemTime::UNIX_EPOCH + Duration::from_micros(1_795_000_000_000_001))
+        At(std::time::SystemTime::UNIX_EPOCH + Duration::from_micros(1_795_000_000_000_001))
     }
 
     fn reason(text: &str) -> Reason {

@@ -10,7 +10,10 @@ use crate::support::{Gate, Setup, Upstream, call, tool};
 
 /// A tool that each of these tests holds.
 fn refund() -> Value {
-    tool("refund", r#"{"order":{"type":"string"},"amount":{"type":"string"},"note":{"type":"string"}}"#)
+    tool(
+        "refund",
+        r#"{"order":{"type":"string"},"amount":{"type":"string"},"note":{"type":"string"}}"#,
+    )
 }
 
 /// A gate that holds refunds, with two reviewers, whose clients do not wait for long.
@@ -66,9 +69,13 @@ fn a_held_call_gets_a_ticket_and_its_result_after_it_was_signed() {
     assert_eq!(second["result"]["content"][0]["text"], "refund", "{second:#}");
     assert_eq!(refunds(&upstream).len(), 1);
     let decisions = gate.decisions(3);
-    let told: Vec<_> = decisions.iter().map(|d| (d["effect"].as_str().unwrap(), d["code"].as_str().unwrap())).collect();
+    let told: Vec<_> = decisions
+        .iter()
+        .map(|d| (d["effect"].as_str().unwrap(), d["code"].as_str().unwrap()))
+        .collect();
     assert_eq!(told, [("hold", "needs_signature"), ("allow", "approved"), ("hold", "collected")]);
     assert!(decisions.iter().all(|decision| decision["hold"] == ticket(&first)["id"]));
-    let changes: Vec<_> = gate.entries("hold", 5).iter().map(|e| e["what"].as_str().unwrap().to_owned()).collect();
+    let changes: Vec<_> =
+        gate.entries("hold", 5).iter().map(|e| e["what"].as_str().unwrap().to_owned()).collect();
     assert_eq!(changes, ["held", "signed", "claimed", "done", "told"]);
 }

@@ -137,7 +137,8 @@ fn two_people_have_to_sign_where_policy_says_so() {
 #[test]
 fn at_execution_the_policy_of_then_decides() {
     let upstream = Upstream::of_tools(&[refund()]);
-    let setup = held(&upstream, "").config("").file("policies/data.yaml", "config: {closed: false}\n");
+    let setup =
+        held(&upstream, "").config("").file("policies/data.yaml", "config: {closed: false}\n");
     let gate = Gate::start(&setup.permission("allow := true\n\nvisible := true\n\ndeny contains {\"code\": \"closed\", \"message\": \"the books are closed\"} if count(input.approvals) > 0"));
     gate.post(&call(1, "refund", &arguments("7")));
     gate.reviewer("ann").approves();
@@ -158,7 +159,8 @@ fn a_tool_that_changes_after_it_was_signed_is_not_called() {
     until("the gate knows", || {
         gate.post(&crate::support::rpc(9, "tools/list", "{}"));
         let again = gate.post(&call(2, "refund", &arguments("7"))).message();
-        again["result"]["_meta"]["io.countersign/hold"]["state"] == "pending" || again["result"]["isError"] == true
+        again["result"]["_meta"]["io.countersign/hold"]["state"] == "pending"
+            || again["result"]["isError"] == true
     });
     assert!(refunds(&upstream).is_empty());
 }

@@ -99,9 +99,8 @@ fn a_hold_survives_kill_9_and_is_executed_after_the_restart() {
 #[test]
 fn what_was_being_sent_when_the_gate_died_is_unknown_and_not_sent_again() {
     let upstream = Upstream::of_tools(&[refund()]);
-    upstream.script(|seen| {
-        (seen.method() == "tools/call").then_some(crate::support::Reply::Silence)
-    });
+    upstream
+        .script(|seen| (seen.method() == "tools/call").then_some(crate::support::Reply::Silence));
     let setup = held(&upstream, "");
     let gate = Gate::start(&setup);
     gate.post(&call(1, "refund", &arguments("7")));

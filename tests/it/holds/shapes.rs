@@ -49,7 +49,10 @@ fn an_older_client_listens_until_it_is_signed() {
     let answer = connection.event().unwrap();
     let data = answer.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
     let message: Value = serde_json::from_str(data).unwrap();
-    assert_eq!((&message["id"], &message["result"]["content"][0]["text"]), (&json!(5), &json!("refund")));
+    assert_eq!(
+        (&message["id"], &message["result"]["content"][0]["text"]),
+        (&json!(5), &json!("refund"))
+    );
     // Its own message went up, with all that it carried.
     let seen = upstream.only_call().json();
     assert_eq!(seen["params"]["_meta"]["example.com/kept"], 1, "{seen}");
@@ -67,7 +70,10 @@ fn a_client_of_2026_comes_back_with_a_state_until_it_gets_a_ticket() {
     let state = first["result"]["requestState"].clone();
     // B12: another call, a forged state, and the same state twice are no way in.
     let forged = state.as_str().unwrap().replace("hold-", "hold+");
-    assert_eq!(stateless(&gate, 2, &json!({}), &json!({"requestState": forged})).code(), "unknown_handle");
+    assert_eq!(
+        stateless(&gate, 2, &json!({}), &json!({"requestState": forged})).code(),
+        "unknown_handle"
+    );
     let other = json!({"requestState": state, "arguments": {"order": "8", "amount": "20.00"}});
     assert_eq!(stateless(&gate, 2, &json!({}), &other).code(), "unknown_handle");
     let second = stateless(&gate, 2, &json!({}), &json!({"requestState": state})).json();
@@ -107,7 +113,11 @@ fn a_client_that_knows_tasks_gets_a_task() {
         {"extensions": {"io.modelcontextprotocol/tasks": {}}}});
     let created = stateless(&gate, 1, &tasks, &json!({})).json();
     let task = &created["result"];
-    assert_eq!((&task["resultType"], &task["status"]), (&json!("task"), &json!("working")), "{created:#}");
+    assert_eq!(
+        (&task["resultType"], &task["status"]),
+        (&json!("task"), &json!("working")),
+        "{created:#}"
+    );
     assert!(task["statusMessage"].as_str().unwrap().contains("any reviewer has to sign it"));
     let ask = |method: &str| {
         let mut meta = tasks.clone();
@@ -215,7 +225,8 @@ fn a_tool_that_asks_back_goes_on_with_the_same_signature() {
         assert!(state.is_string(), "{asked:#}");
         gate.reviewer("ann").holds("executing", 1);
         // E06: what the client brings back signs nothing, it only goes on.
-        let more = json!({"requestState": state, "inputResponses": {"approved": {"action": "accept"}}});
+        let more =
+            json!({"requestState": state, "inputResponses": {"approved": {"action": "accept"}}});
         let done = stateless(&gate, 2, &json!({}), &more).json();
         assert_eq!(done["result"]["content"][0]["text"], "refund", "{done:#}");
         gate.reviewer("ann").holds("done", 1);
