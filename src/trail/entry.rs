@@ -329,7 +329,7 @@ fn would<S: Serializer>(list: &[Would], serializer: S) -> Result<S::Ok, S::Error
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use proptest::prelude::*;
     use serde_json::Value;
