@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::Problem;
-use super::keywords::nearest;
 use crate::call::Tier;
+use crate::config::nearest;
 
 /// What the operator says of a tool.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
