@@ -142,8 +142,7 @@ impl Store for Sqlite {
         Box::pin(async move {
             let mut gone = 0;
             loop {
-                let some =
-                    self.writer.ask(move |file| lists::forget(file, results, holds, FORGET));
+                let some = self.writer.ask(move |file| lists::forget(file, results, holds, FORGET));
                 match some.await? {
                     0 => return Ok(gone),
                     some => gone += some,

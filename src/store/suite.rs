@@ -119,8 +119,7 @@ fn json_map() -> crate::json::Map<String, crate::json::Value> {
 }
 
 fn denied(hold: &Hold, second: u64) -> Hold {
-    let ending =
-        Ending { by: Some("ann".into()), code: "denied".into(), message: "no".to_owned() };
+    let ending = Ending { by: Some("ann".into()), code: "denied".into(), message: "no".to_owned() };
     let reviewer = Reviewer { id: "ann".into(), groups: Vec::new() };
     hold.after(Step::Deny { reviewer, ending }, at(second)).unwrap()
 }
@@ -188,8 +187,7 @@ pub(crate) async fn the_newest_of_a_call_is_found(shelf: &impl Shelf) {
     assert_eq!(store.find("ada", first.binding).await, Ok(Some(ended)));
     // In the same moment, or after the clock was set back: what came last is the newest.
     for (number, created) in [(2, at(1)), (3, at(0))] {
-        let next =
-            Hold { id: HoldId::of(number), created_at: created, ..first.clone() };
+        let next = Hold { id: HoldId::of(number), created_at: created, ..first.clone() };
         keep(&store, &next).await;
         assert_eq!(store.find("ada", first.binding).await, Ok(Some(next.clone())));
         change(&store, &denied(&next, 2)).await;
@@ -416,7 +414,11 @@ pub(crate) async fn a_text_is_looked_for_as_it_stands(shelf: &impl Shelf) {
     ] {
         let query = Query { text: Some(text.into()), limit: 100, ..Query::default() };
         let page = store.page(query).await.unwrap();
-        assert_eq!((numbers(&page), page.total), (expected.clone(), expected.len() as u64), "{text}");
+        assert_eq!(
+            (numbers(&page), page.total),
+            (expected.clone(), expected.len() as u64),
+            "{text}"
+        );
     }
 }
 
@@ -445,9 +447,13 @@ pub(crate) async fn what_is_due_comes_in_its_order(shelf: &impl Shelf) {
             change(&store, &denied(&hold, 5)).await;
         }
     }
-    for (now, limit, expected) in
-        [(9, 9, vec![]), (10, 9, vec![1]), (29, 9, vec![1, 2]), (30, 9, vec![1, 2, 0]), (30, 1, vec![1])]
-    {
+    for (now, limit, expected) in [
+        (9, 9, vec![]),
+        (10, 9, vec![1]),
+        (29, 9, vec![1, 2]),
+        (30, 9, vec![1, 2, 0]),
+        (30, 1, vec![1]),
+    ] {
         let holds = store.due(at(now), limit).await.unwrap();
         assert_eq!(numbers(&Page { holds, total: 0 }), expected, "{now} {limit}");
     }

@@ -122,7 +122,9 @@ fn executing() -> Hold {
 
 #[test]
 fn each_step_leads_from_where_it_may_be_taken() {
-    use State::{Approved, Cancelled, Denied, Done, Executing, Expired, Failed, Pending, Unknown, Void};
+    use State::{
+        Approved, Cancelled, Denied, Done, Executing, Expired, Failed, Pending, Unknown, Void,
+    };
     let terms = held().terms;
     let release = Step::Release { why: "refused".into() };
     // What it becomes, if it was pending, approved, executing; a dash: the step is refused.
@@ -305,11 +307,8 @@ fn an_edit_is_signed_anew_and_keeps_what_was_asked_for() {
     assert_eq!(edited.binding, signed.binding, "the agent finds it by what it asked for");
     // Ann still has the old one before her.
     assert_eq!(edited.after(sign("ann"), at(3)), Err(Barred::Changed));
-    let anew = |who| Step::Sign {
-        reviewer: person(who),
-        justification: None,
-        seen: Digest::of("edited"),
-    };
+    let anew =
+        |who| Step::Sign { reviewer: person(who), justification: None, seen: Digest::of("edited") };
     assert_eq!(edited.after(anew("ann"), at(3)).unwrap().state, State::Approved);
     assert_eq!(edited.after(anew("bob"), at(3)), Err(Barred::SignedAlready));
     // What the editor may not sign, they may not make.

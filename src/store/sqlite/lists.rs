@@ -50,12 +50,9 @@ pub(super) fn conditions(query: &Query) -> (String, Vec<Value>) {
         values.extend(query.states.iter().map(|state| state.name().to_owned().into()));
     }
     let tier = query.tier.map(|tier| tier.name().to_owned());
-    for (column, wanted) in [
-        ("agent", &query.agent),
-        ("server", &query.server),
-        ("tool", &query.tool),
-        ("tier", &tier),
-    ] {
+    for (column, wanted) in
+        [("agent", &query.agent), ("server", &query.server), ("tool", &query.tool), ("tier", &tier)]
+    {
         if let Some(wanted) = wanted {
             filter.push_str(&format!(" AND +{column} = ?"));
             values.push(wanted.clone().into());

@@ -198,7 +198,6 @@ fn together(
 /// Moves what the log holds into the file, and gives its room back.
 fn make_room(handle: &mut Handle) {
     // Where this fails too there is no room to make.
-    let _ = handle.with(|connection| {
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))
-    });
+    let _ = handle
+        .with(|connection| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(())));
 }
