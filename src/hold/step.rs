@@ -4,7 +4,7 @@
 //! why not. It reads no clock and writes nothing; whoever stores the result compares versions.
 //!
 //! `step/model.rs` exhausts it with the model checker `stateright`: a reviewer who signs under two
-//! spellings of a name, one who signs, edits or denies, the requester, a policy that asks for more,
+//! spellings of a name, one who signs, edits or denies, a policy that asks for more,
 //! an expiry, a cancellation, and two retries that claim, then finish or release, in each order of
 //! their reads and writes of one store that compares versions. In all of them a hold ends once and
 //! stays ended, is sent by one at a time and finished once, and never without its signatures; and

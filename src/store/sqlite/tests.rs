@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -186,26 +186,18 @@ impl Drop for TinyDisk {
 async fn a_full_disk_refuses_changes_loses_none_and_recovers_without_a_restart() {
     let Some(disk) = TinyDisk::mount() else { return };
     let path = disk.0.path().join("state/holds.db");
-    let store = Sqlite::open(&path).unwrap();
     let ballast = disk.0.path().join("ballast");
+    std::fs::write(&ballast, vec![1; 96 * 1024]).unwrap();
+    let store = Sqlite::open(&path).unwrap();
     let mut kept = Vec::new();
-    // Room for some, and no more.
-    for number in 0..5 {
-        let hold = held(number, "ada");
-        store.insert(hold.clone(), AMPLE).await.unwrap();
-        kept.push(hold);
-    }
-    let mut file = File::create(&ballast).unwrap();
-    while file.write_all(&[1; 1024]).is_ok() {}
-    let mut number = 5;
     let fault = loop {
-        let hold = held(number, "ada");
-        number += 1;
+        let hold = held(kept.len() as u64, "ada");
         match store.insert(hold.clone(), AMPLE).await {
             Ok(_) => kept.push(hold),
             Err(fault) => break fault,
         }
     };
+    assert!(!kept.is_empty(), "there was room for some");
     assert!(matches!(fault, StoreFault::Broken(_)), "{fault}");
     // Again and again: refused each time, also of those that are there; and they stay.
     let mut refused = 0;
@@ -221,7 +213,6 @@ async fn a_full_disk_refuses_changes_loses_none_and_recovers_without_a_restart()
     for hold in &kept {
         assert_eq!(store.hold(hold.id).await.unwrap().as_ref(), Some(hold));
     }
-    drop(file);
     std::fs::remove_file(&ballast).unwrap();
     for next in 0..3 {
         let hold = held(1000 + next, "ada");
@@ -315,4 +306,50 @@ fn j04_a_killed_process_loses_nothing_that_it_acknowledged() {
         assert!(there <= acknowledged.len() + 3 * (round + 1), "more than were ever made");
     }
     assert!(acknowledged.len() > 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore]
+async fn measure_page() {
+    let shelf = Directory::new();
+    let store = Arc::new(shelf.open());
+    let begun = std::time::Instant::now();
+    let tasks: Vec<_> = (0..10_000)
+        .map(|number| {
+            let store = Arc::clone(&store);
+            let hold = held(number, &format!("agent-{}", number % 50));
+            tokio::spawn(async move { store.insert(hold, AMPLE).await.unwrap() })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    println!("10,000 inserts {:?}", begun.elapsed());
+    let open = vec![State::Pending, State::Approved, State::Executing];
+    let base = Query { states: open, limit: 50, ..Query::default() };
+    for (what, query) in [
+        ("first", base.clone()),
+        ("newest", Query { newest_first: true, ..base.clone() }),
+        ("last", Query { skip: 9950, ..base.clone() }),
+        ("agent", Query { agent: Some("agent-7".into()), ..base.clone() }),
+        ("text", Query { text: Some("agent-49".into()), ..base.clone() }),
+        ("no match", Query { text: Some("nothing".into()), ..base.clone() }),
+        ("any state", Query { limit: 50, ..Query::default() }),
+    ] {
+        let begun = std::time::Instant::now();
+        for _ in 0..20 {
+            store.page(query.clone()).await.unwrap();
+        }
+        println!("{what}: {:?} each", begun.elapsed() / 20);
+    }
+    let begun = std::time::Instant::now();
+    for number in 0..100 {
+        store.insert(held(20_000 + number, "zoe"), AMPLE).await.unwrap();
+    }
+    println!("insert {:?} each, alone", begun.elapsed() / 100);
+    let begun = std::time::Instant::now();
+    for _ in 0..20 {
+        store.counts().await.unwrap();
+    }
+    println!("counts {:?} each", begun.elapsed() / 20);
 }
