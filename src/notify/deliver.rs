@@ -118,17 +118,9 @@ impl Target {
                 Ok(()) => return Notified::Sent,
                 Err(failure) => failure,
             };
-            let error: &(dyn std::error::Error + 'static) = &failure;
-            if matches!(failure, Failure::Gone) {
-                self.gone.store(true, Ordering::Relaxed);
-                tracing::error!("`{}` wants no webhooks; none until a restart", self.settings.url);
+            if self.gives_up(&failure, left, &message.id) {
                 return Notified::Failed;
             }
-            if left == 0 {
-                tracing::error!(error, id = %message.id, "a webhook to `{}` failed; it is not tried again", self.settings.url);
-                return Notified::Failed;
-            }
-            tracing::debug!(error, id = %message.id, "a webhook to `{}` failed; it is tried again", self.settings.url);
             let asked = match failure {
                 Failure::Status { pause, .. } => pause.unwrap_or_default().min(LONGEST_PAUSE),
                 _ => Duration::ZERO,
@@ -137,6 +129,23 @@ impl Target {
             pause = pause.saturating_mul(4);
         }
         Notified::Failed
+    }
+
+    /// Whether it is not tried again; where it fails for good, that is told.
+    fn gives_up(&self, failure: &Failure, left: u32, id: &str) -> bool {
+        let error: &(dyn std::error::Error + 'static) = failure;
+        let url = &self.settings.url;
+        if matches!(failure, Failure::Gone) {
+            self.gone.store(true, Ordering::Relaxed);
+            tracing::error!(id, "`{url}` wants no webhooks; none until a restart");
+            return true;
+        }
+        if left == 0 {
+            tracing::error!(error, id, "a webhook to `{url}` failed; it is not tried again");
+            return true;
+        }
+        tracing::debug!(error, id, "a webhook to `{url}` failed; it is tried again");
+        false
     }
 
     pub(super) async fn attempt(&self, message: &Message) -> Result<(), Failure> {
