@@ -26,7 +26,7 @@ use register::{
 
 pub use holds::Holds;
 pub use labels::{OTHER, SERVERS, TOOLS_PER_SERVER, UNKNOWN_TOOL};
-pub use names::{Build, NearMiss, Step, UpstreamError};
+pub use names::{Build, NearMiss, Notified, Step, UpstreamError};
 
 /// What counts and measures; cheap to share, registered nowhere but in itself.
 pub struct Metrics {
@@ -45,6 +45,7 @@ pub struct Metrics {
     calls_in_flight: IntGauge,
     shed: IntCounter,
     exceptions: IntCounterVec,
+    notifications: IntCounterVec,
     resident_bytes: Gauge,
     holds: Holds,
 }
@@ -226,6 +227,12 @@ impl Metrics {
                 "Times an exception to failing closed, chosen in the config, was used.",
                 &["kind"],
             )?,
+            notifications: counters(
+                &r,
+                "notifications_total",
+                "Webhooks about holds, to one target each.",
+                &["outcome"],
+            )?,
             resident_bytes: gauge(
                 &r,
                 "process_resident_memory_bytes",
@@ -332,6 +339,11 @@ impl Metrics {
     /// The series of held calls.
     pub const fn holds(&self) -> &Holds {
         &self.holds
+    }
+
+    /// A webhook was sent, or will not be.
+    pub fn notified(&self, outcome: Notified) {
+        self.notifications.with_label_values(&[outcome.name()]).inc();
     }
 
     /// Everything, in the Prometheus text format 0.0.4.
