@@ -3,6 +3,11 @@
 //! `/metrics`, `/healthz` and `/readyz`, and nothing else. None of them holds a secret or changes
 //! anything, so none asks who is there; it binds loopback unless the config says otherwise.
 
+pub mod api;
+pub mod auth;
+pub mod oidc;
+pub mod visible;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;

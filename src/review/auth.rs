@@ -123,6 +123,11 @@ impl Access {
         }
     }
 
+    /// What cookies are signed with, and whether they may go by https only.
+    pub(super) fn cookies(&self) -> (Key, bool) {
+        (self.key.clone(), self.secure)
+    }
+
     /// Ends a session, whoever has a copy of its cookie.
     pub fn end(&self, session: &Session) {
         self.ended.add(session);

@@ -103,7 +103,7 @@ const fn has_picture(c: char) -> bool {
 
 /// Controls, `Default_Ignorable_Code_Point`, spaces other than the usual one, what has no picture
 /// (private use, non-characters), and blanks that are letters by name (UTS #39, UAX #44).
-const fn is_hidden(c: char) -> bool {
+pub const fn is_hidden(c: char) -> bool {
     matches!(c,
         // Controls, with escape, carriage return and the C1 set that terminals obey.
         '\0'..='\u{1F}' | '\u{7F}'..='\u{9F}'

@@ -32,6 +32,17 @@ impl Person {
     pub fn csrf(&self) -> &str {
         self.session.as_ref().map_or("", Session::csrf)
     }
+
+    /// Whether a change with this token may be theirs. A bearer token needs no other: no browser
+    /// sends it by itself.
+    pub fn may_change(&self, headers: &HeaderMap, token: &str) -> Result<(), Stranger> {
+        match &self.session {
+            Some(session) if is_foreign(headers) || !session.has_token(token) => {
+                Err(Stranger::Forged)
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Why somebody is not let in.
@@ -130,7 +141,7 @@ pub struct Fields(Vec<(String, String)>);
 
 impl Fields {
     /// The field of that name; nothing, if it is blank or not there.
-    pub fn one(&self, name: &str) -> Option<&str> {
+    pub fn one<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         self.all(name).next().filter(|text| !text.trim().is_empty())
     }
 
