@@ -111,7 +111,7 @@ impl App {
         let servers = compose::servers(&config, &metrics).map_err(Fault::Other)?;
         let tls = compose::listener_tls(&config).map_err(Fault::Other)?;
         let agents = bound(config.listen).await?;
-        let operators = bound(config.operator).await?;
+        let operators = bound(config.operator.listen).await?;
         let sessions = config.limits.sessions;
         let desk = compose::desk(&config, trail, &metrics).await.map_err(Fault::Store)?;
         let gate = Arc::new(Gate::new(snapshot, desk, sessions));
@@ -182,7 +182,7 @@ impl App {
         let listener = Arc::new(Listener { front, tls, limits: listen_limits(&config) });
         let serving = tokio::spawn(listener.serve(agents, stop.subscribe(), config.drain));
         state.serving();
-        tracing::info!(agents = %config.listen, operators = %config.operator, version = version.release, "serving");
+        tracing::info!(agents = %config.listen, operators = %config.operator.listen, version = version.release, "serving");
         until.await;
         tracing::info!(within = ?config.drain, "draining");
         state.draining();

@@ -9,15 +9,19 @@
 
 mod agents;
 pub mod files;
+mod holds;
 mod limits;
 mod listeners;
+mod operator;
 mod output;
 pub mod problem;
+mod reviewers;
 mod scalar;
 pub mod secret;
 mod section;
 mod servers;
 mod url;
+mod webhooks;
 pub mod yaml;
 
 use std::collections::BTreeMap;
@@ -29,13 +33,17 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 pub use agents::{Agent, Issuer, Jwks, Proof};
+pub use holds::{Escalate, Hold, OnApproval, Preset};
 pub use limits::Limits;
 pub use listeners::Tls;
+pub use operator::{Oidc, Operator};
 pub use output::{Log, LogFormat, Otlp, OtlpProtocol, Sync};
 pub use problem::Problem;
+pub use reviewers::Reviewer;
 pub use secret::{Secret, TokenDigest};
 pub use servers::{Credential, Identity, REVISIONS, Server, ServerTls, is_server_name};
 pub use url::forbidden_address;
+pub use webhooks::{Notify, NotifyFormat, SigningKey, WebhookUrl};
 
 use crate::json::Digest;
 use scalar::{count, duration, listener, one_of};
@@ -56,7 +64,10 @@ const ROOT: &[&str] = &[
     "pins",
     "agents",
     "jwt",
+    "reviewers",
     "servers",
+    "hold",
+    "notify",
     "limits",
     "record",
     "log",
@@ -76,8 +87,8 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// Values that an `Origin` header may have, in lower case.
     pub origins: Vec<String>,
-    /// Where operators connect.
-    pub operator: SocketAddr,
+    /// Where operators and reviewers connect, and how people sign in there.
+    pub operator: Operator,
     /// Where store, trail and keys are.
     pub state: PathBuf,
     /// Which environment this gate guards, for policy and record.
@@ -96,6 +107,12 @@ pub struct Config {
     pub agents: Vec<Agent>,
     /// Who else may name agents, by signed tokens.
     pub issuers: Vec<Issuer>,
+    /// Who may sign, by a token.
+    pub reviewers: Vec<Reviewer>,
+    /// How calls wait for people.
+    pub hold: Hold,
+    /// Who is told of that.
+    pub notify: Vec<Notify>,
     /// The servers behind the gate, by name; never empty.
     pub servers: BTreeMap<Arc<str>, Arc<Server>>,
     /// What the gate holds at most.
@@ -233,20 +250,19 @@ fn read(text: &str, reading: &mut Reading<'_>) -> Option<Config> {
     };
     let root = Section::open(&node, ROOT, reading);
     let listen = root.read("listen", reading, listener).unwrap_or(listeners::AGENTS_LISTEN);
-    let operator = root
-        .open_at("operator", listeners::OPERATOR, reading)
-        .and_then(|section| section.read("listen", reading, listener))
-        .unwrap_or(listeners::OPERATOR_LISTEN);
+    let operator = operator::operator(&root, reading);
     let tls = listeners::tls(&root, reading);
     let agents = agents::agents(&root, reading);
     let issuers = agents::issuers(&root, reading);
-    listeners::guard(&root, [listen, operator], tls.as_ref(), &agents, &issuers, reading);
+    listeners::guard(&root, [listen, operator.listen], tls.as_ref(), &agents, &issuers, reading);
+    let reviewers = reviewers::reviewers(&root, &agents, reading);
+    let is_known = |name: &str| reviewers::is_known(name, &reviewers, &operator);
+    let hold = holds::hold(&root, is_known, reading);
     Some(Config {
         listen,
         tls,
         hosts: reading.list(root.find("hosts"), |r, node| r.take(node, listeners::host)),
         origins: reading.list(root.find("origins"), |r, node| r.take(node, listeners::origin)),
-        operator,
         state: root
             .find("state")
             .and_then(|node| reading.path_of(node))
@@ -261,6 +277,10 @@ fn read(text: &str, reading: &mut Reading<'_>) -> Option<Config> {
         pins: root.find("pins").and_then(|node| reading.path_of(node)),
         agents,
         issuers,
+        notify: webhooks::webhooks(&root, &operator, reading),
+        operator,
+        reviewers,
+        hold,
         servers: servers::servers(&root, reading),
         limits: root
             .open_at("limits", limits::LIMITS, reading)

@@ -77,6 +77,6 @@ fn summary(file: &ConfigFile, config: &Config) -> String {
         counted(config.agents.len(), "agent"),
         counted(config.issuers.len(), "issuer"),
         config.listen,
-        config.operator,
+        config.operator.listen,
     )
 }

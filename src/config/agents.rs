@@ -10,7 +10,7 @@ use jsonwebtoken::Algorithm;
 use super::scalar::{boolean, one_of, text};
 use super::secret::{TokenDigest, token};
 use super::section::{Reading, Section};
-use super::url::key_endpoint;
+use super::url::private_endpoint;
 use super::yaml::{Node, Value};
 
 pub(super) const AGENT: &[&str] = &["id", "groups", "token", "anonymous", "certificate"];
@@ -247,7 +247,7 @@ fn jwks(node: &Node, reading: &mut Reading<'_>) -> Option<Jwks> {
     let section = Section::open(node, JWKS, reading);
     match (section.find("file"), section.find("url")) {
         (Some(node), None) => reading.file(node).map(Jwks::File),
-        (None, Some(node)) => reading.take(node, key_endpoint).map(Jwks::Url),
+        (None, Some(node)) => reading.take(node, private_endpoint).map(Jwks::Url),
         _ => {
             reading.fault(node.at, "keys come from one place: `{file: …}` or `{url: …}`");
             None

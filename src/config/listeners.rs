@@ -10,7 +10,6 @@ use super::servers::{Identity, identity};
 use super::yaml::Node;
 
 pub(super) const TLS: &[&str] = &["certificate", "key", "client_ca"];
-pub(super) const OPERATOR: &[&str] = &["listen"];
 
 /// TLS toward agents. Paths of PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]

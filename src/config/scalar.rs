@@ -80,6 +80,20 @@ pub(super) fn duration(node: &Node) -> Result<Duration, String> {
     }
 }
 
+/// A duration within a range.
+pub(super) fn within(
+    range: RangeInclusive<Duration>,
+) -> impl Fn(&Node) -> Result<Duration, String> {
+    move |node| {
+        let duration = duration(node)?;
+        if range.contains(&duration) {
+            return Ok(duration);
+        }
+        let told = humantime::format_duration;
+        Err(format!("expected a duration from {} to {}", told(*range.start()), told(*range.end())))
+    }
+}
+
 /// A duration, or `none`.
 pub(super) fn duration_or_none(node: &Node) -> Result<Option<Duration>, String> {
     match &node.value {

@@ -3,6 +3,7 @@ use std::path::Path;
 
 const DIGEST: &str = "4a1c9e0f7b2d6853a1c9e0f7b2d68534a1c9e0f7b2d6853a1c9e0f7b2d685341";
 const OTHER: &str = "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752";
+const THIRD: &str = "c3ab8ff13720e8ad9047dd39466b3c8974e592c2fa383d4a3960714caef0c4f2";
 
 /// The least that a config can be, with some of its sections replaced.
 fn smallest(replaced: &[(&str, &str)]) -> String {
@@ -13,6 +14,11 @@ fn smallest(replaced: &[(&str, &str)]) -> String {
     ]);
     sections.extend(replaced.iter().map(|(key, text)| (*key, (*text).to_owned())));
     sections.iter().map(|(key, text)| format!("{key}: {text}\n")).collect()
+}
+
+/// An operator's section whose sign-in has one key more.
+fn oidc(more: &str) -> String {
+    format!("{{oidc: {{issuer: 'https://id.example.com', client_id: c, {more}}}}}")
 }
 
 fn faults(text: &str) -> Vec<String> {
@@ -26,7 +32,10 @@ fn faults(text: &str) -> Vec<String> {
 fn the_smallest_config_has_safe_defaults() {
     let config = parse(&smallest(&[]), Path::new("/etc/countersign")).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:8700");
-    assert_eq!(config.operator.to_string(), "127.0.0.1:8701");
+    assert_eq!(config.operator, Operator::default());
+    assert_eq!(config.operator.listen.to_string(), "127.0.0.1:8701");
+    assert_eq!(config.operator.url_at(config.operator.listen), "http://127.0.0.1:8701");
+    assert_eq!((&config.hold, config.notify.len()), (&Hold::default(), 0));
     assert_eq!(config.state, Path::new("/etc/countersign/state"));
     assert_eq!(config.policies, [Path::new("/etc/countersign/policies")]);
     assert_eq!((config.mode, config.environment.as_str()), (Mode::Enforce, "production"));
@@ -69,6 +78,37 @@ fn one_fault_is_told_with_its_place_and_what_would_be_right() {
         ("otlp", "{endpoint: 'http://c:4318', headers: {key: plain}}", "does not stand"),
         ("otlp", "{endpoint: 'http://c:4318', sample: 2}", "from 0 to 1"),
         ("record", "{sync: {low: maybe}}", "true or false"),
+        ("operator", "{url: 'https://a/review'}", "the root of a host"),
+        ("operator", "{url: 'ftp://a'}", "begins with `http://`"),
+        ("operator", "{session: 30s}", "expected a duration from 1m to 30days"),
+        ("operator", "{oidc: {issuer: 'http://id/', client_id: c}}", "`https` only"),
+        ("operator", "{oidc: {issuer: 'https://id/'}}", "`client_id` is missing"),
+        ("operator", &oidc("client_secret: plain"), "does not stand in a config"),
+        ("operator", &oidc("scopes: [email]"), "without `openid`"),
+        ("operator", &oidc("scopes: ['openid email']"), "one word"),
+        ("operator", &oidc("id_clam: sub"), "did you mean `id_claim`"),
+        ("hold", "{wait: 51s}", "clients give up at 60s"),
+        ("hold", "{wait: 500ms}", "expected a duration from 1s"),
+        ("hold", "{rounds: 10}", "expected a number from 1 to 9"),
+        ("hold", "{expires: 5m}", "did you mean `expires_in`"),
+        ("hold", "{keep: 2h}", "the longest of all"),
+        ("hold", "{on_approval: wait}", "expected one of `execute`, `await_retry`"),
+        ("hold", "{open: 0}", "expected a number from 1"),
+        ("hold", "{remind: 9s}", "expected a duration from 10s"),
+        ("hold", "{escalate: {after: 20m, to: []}}", "name 1 to 100"),
+        ("hold", "{escalate: {after: 20m, to: ['group:']}}", "name the group"),
+        ("hold", "{escalate: {after: 20m, to: ['group:x']}}", "nobody would be asked"),
+        ("hold", "{escalate: {to: ['group:support']}}", "`after` is missing"),
+        ("hold", "{denials: [{code: Wrong, message: m}]}", "begins with a letter"),
+        ("hold", "{denials: [{code: denied, message: m}]}", "take another"),
+        ("hold", "{denials: [{code: a}]}", "`message` is missing"),
+        ("hold", "{denials: [{code: a, message: m}, {code: a, message: n}]}", "the same code"),
+        ("notify", "[{url: 'http://a/', format: slack}]", "`https` only"),
+        ("notify", "[{url: 'https://a/'}]", "`secret` is missing"),
+        ("notify", "[{url: 'https://a/', secret: hunter2}]", "does not stand in a config"),
+        ("notify", "[{url: 'https://169.254.169.254/', format: slack}]", "link-local"),
+        ("notify", "[{url: 'https://a/#b', format: slack}]", "no fragment"),
+        ("notify", "[{url: 'https://a/', format: teams}]", "expected one of"),
     ] {
         let told = faults(&smallest(&[(key, text)]));
         assert_eq!(told.len(), 1, "{key}: {text}: {told:?}");
@@ -137,7 +177,7 @@ fn d05_nobody_unproven_reaches_a_listener_off_loopback() {
         ("0.0.0.0:1", "127.0.0.1:2", anonymous, None, false),
         ("127.0.0.1:1", "0.0.0.0:2", anonymous, None, false),
         ("'[::]:1'", "127.0.0.1:2", anonymous, Some(jwt), false),
-        ("0.0.0.0:1", "0.0.0.0:2", token.as_str(), None, true),
+        ("0.0.0.0:1", "127.0.0.1:2", token.as_str(), None, true),
         ("0.0.0.0:1", "127.0.0.1:2", "[]", Some(jwt), true),
         ("0.0.0.0:1", "127.0.0.1:2", "[]", None, false),
         ("127.0.0.1:1", "127.0.0.1:2", "[]", None, false),
@@ -147,6 +187,96 @@ fn d05_nobody_unproven_reaches_a_listener_off_loopback() {
         sections.extend(jwt.map(|jwt| ("jwt", jwt)));
         let told = faults(&smallest(&sections));
         assert_eq!(told.is_empty(), starts, "{sections:?}: {told:?}");
+    }
+}
+
+#[test]
+fn reviewers_are_other_people_than_agents_and_each_other() {
+    let agents = format!("[{{id: bot, token: {{sha256: '{DIGEST}'}}}}]");
+    let sha = |digest| format!("token: {{sha256: '{digest}'}}");
+    for (reviewers, expected) in [
+        (format!("[{{id: ann@example.com, groups: [a], {}}}]", sha(OTHER)), None),
+        ("[]".into(), None),
+        (format!("[{{{}}}]", sha(OTHER)), Some("`id` is missing")),
+        ("[{id: ann}]".into(), Some("`token` is missing")),
+        (format!("[{{id: 'a b', {}}}]", sha(OTHER)), Some("letters, digits")),
+        (format!("[{{id: 'group:a', {}}}]", sha(OTHER)), Some("stands for a group")),
+        (format!("[{{id: Bot, {}}}]", sha(OTHER)), Some("an agent has this id")),
+        (format!("[{{id: ann, {}}}]", sha(DIGEST)), Some("an agent has this token")),
+        (format!("[{{id: ann, {}}}, {{id: Ann, {}}}]", sha(OTHER), sha(THIRD)), Some("same id")),
+        (format!("[{{id: ann, {}}}, {{id: b, {}}}]", sha(OTHER), sha(OTHER)), Some("same token")),
+        ("[{id: ann, token: hunter2hunter2hunter2}]".into(), Some("does not stand in a config")),
+    ] {
+        let told = faults(&smallest(&[("agents", &agents), ("reviewers", &reviewers)]));
+        assert_eq!(told.len(), usize::from(expected.is_some()), "{reviewers}: {told:?}");
+        assert!(expected.is_none_or(|part| told[0].contains(part)), "{reviewers}: {told:?}");
+        assert!(!told.concat().contains("hunter2"), "{told:?}");
+    }
+}
+
+#[test]
+fn d05_nobody_signs_unproven_off_loopback() {
+    let token = format!("[{{id: ann, groups: [oncall], token: {{sha256: '{OTHER}'}}}}]");
+    let oidc = "oidc: {issuer: 'https://id.example.com', client_id: c}";
+    let https = "url: 'https://review.example.com'";
+    for (operator, reviewers, expected) in [
+        ("{listen: '127.0.0.1:2'}".to_owned(), "[]", None),
+        ("{listen: '0.0.0.0:2'}".to_owned(), "[]", Some("could sign")),
+        ("{listen: '[::]:2'}".to_owned(), "[]", Some("could sign")),
+        ("{listen: '10.0.0.7:2'}".to_owned(), token.as_str(), None),
+        (format!("{{listen: '0.0.0.0:2', {oidc}, {https}}}"), "[]", None),
+        (format!("{{listen: '127.0.0.1:2', {oidc}}}"), "[]", None),
+        (format!("{{listen: '0.0.0.0:2', {oidc}}}"), "[]", Some("sign in as others")),
+        (format!("{{{oidc}, url: 'http://review.example.com'}}"), "[]", Some("sign in as others")),
+        // A broken entry is told, and not that there is none.
+        ("{listen: '0.0.0.0:2', oidc: {}}".to_owned(), "[]", Some("is missing")),
+        ("{listen: '0.0.0.0:2'}".to_owned(), "[{id: ann}]", Some("`token` is missing")),
+    ] {
+        let told = faults(&smallest(&[("operator", &operator), ("reviewers", reviewers)]));
+        assert_eq!(told.is_empty(), expected.is_none(), "{operator}: {told:?}");
+        let is_told = |part| told.iter().all(|told: &String| told.contains(part));
+        assert!(expected.is_none_or(is_told), "{operator}: {told:?}");
+    }
+}
+
+#[test]
+fn whom_to_ask_is_known_or_may_sign_in() {
+    let reviewers = format!("[{{id: ann, groups: [oncall], token: {{sha256: '{OTHER}'}}}}]");
+    for (to, operator, known) in [
+        ("[Ann, 'group:oncall']", "{}".to_owned(), true),
+        ("[bob]", "{}".to_owned(), false),
+        ("['group:Oncall']", "{}".to_owned(), false),
+        ("[bob, 'group:other']", oidc("id_claim: sub"), true),
+    ] {
+        let hold = format!("{{escalate: {{after: 20m, to: {to}}}}}");
+        let sections =
+            [("reviewers", reviewers.as_str()), ("hold", &hold), ("operator", &operator)];
+        let told = faults(&smallest(&sections));
+        assert_eq!(told.is_empty(), known, "{to}: {told:?}");
+    }
+}
+
+#[test]
+fn a_webhook_by_reference_is_a_secret_and_its_link_leads_somewhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let reviewers = format!("[{{id: ann, token: {{sha256: '{OTHER}'}}}}]");
+    let notify = "[{url: {file: hook}, format: slack}]";
+    for (url, operator, expected) in [
+        ("https://hooks.example.com/T0/k7Qw9ZpL2mXv", "{}", None),
+        ("https://hooks.example.com/T0?sig=k7Qw9ZpL2mXv", "{}", None),
+        ("http://127.0.0.1:9/k7Qw9ZpL2mXv", "{}", None),
+        ("http://hooks.example.com/k7Qw9ZpL2mXv", "{}", Some("`https` only")),
+        ("https://169.254.169.254/k7Qw9ZpL2mXv", "{}", Some("link-local")),
+        ("https://a/k7Qw9ZpL2mXv", "{listen: '0.0.0.0:2'}", Some("`operator.url`")),
+        ("https://a/k7Qw9ZpL2mXv", "{listen: '0.0.0.0:2', url: 'http://gate:2'}", None),
+    ] {
+        std::fs::write(directory.path().join("hook"), url).unwrap();
+        let sections = [("operator", operator), ("reviewers", &reviewers), ("notify", notify)];
+        let outcome = parse(&smallest(&sections), directory.path());
+        let shown = format!("{outcome:?}");
+        assert_eq!(outcome.is_ok(), expected.is_none(), "{url}: {shown}");
+        assert!(expected.is_none_or(|part| shown.contains(part)), "{shown}");
+        assert!(!shown.contains("k7Qw9"), "{shown}");
     }
 }
 
@@ -218,13 +348,19 @@ fn every_fault_is_told_at_once() {
 const SECTIONS: &[(&str, &[&str])] = &[
     ("", ROOT),
     ("/$defs/tls", listeners::TLS),
-    ("/$defs/operator", listeners::OPERATOR),
+    ("/$defs/operator", operator::OPERATOR),
+    ("/$defs/oidc", operator::OIDC),
     ("/$defs/policy", POLICY),
     ("/$defs/agent", agents::AGENT),
     ("/$defs/issuer", agents::ISSUER),
     ("/$defs/jwks", agents::JWKS),
     ("/$defs/secret", secret::SECRET),
     ("/$defs/token", secret::TOKEN),
+    ("/$defs/reviewer", reviewers::REVIEWER),
+    ("/$defs/hold", holds::HOLD),
+    ("/$defs/escalate", holds::ESCALATE),
+    ("/$defs/preset", holds::PRESET),
+    ("/$defs/notify", webhooks::NOTIFY),
     ("/$defs/server", servers::SERVER),
     ("/$defs/credential", servers::CREDENTIAL),
     ("/$defs/server_tls", servers::SERVER_TLS),
@@ -306,6 +442,18 @@ fn what_the_parser_takes_the_schema_takes_and_what_is_misspelt_neither() {
         ("servers", "{CRM: {mcp: 'http://a/'}}"),
         ("servers", "{crm: {mcp: 'http://a/?b'}}"),
         ("policies", "[]"),
+        ("operator", "{url: 'https://a/review'}"),
+        ("operator", &oidc("scopes: [email]")),
+        ("operator", "{oidc: {issuer: 'https://id/'}}"),
+        ("reviewers", "[{id: ann}]"),
+        ("reviewers", "[{id: 'group:a', token: {file: a}}]"),
+        ("hold", "{rounds: 10}"),
+        ("hold", "{escalate: {after: 20m, to: []}}"),
+        ("hold", "{escalate: {after: 20m, to: ['group:']}}"),
+        ("hold", "{denials: [{code: answered, message: m}]}"),
+        ("notify", "[{url: 'https://a/'}]"),
+        ("notify", "[{url: 'https://a/#b', format: slack}]"),
+        ("notify", "[{url: 'https://a/', secret: hunter2}]"),
     ] {
         let text = smallest(&[(key, text)]);
         assert!(!schema_faults(&text).is_empty(), "schema: {text}");
@@ -317,9 +465,12 @@ fn what_the_parser_takes_the_schema_takes_and_what_is_misspelt_neither() {
 #[test]
 fn every_key_is_read() {
     let directory = tempfile::tempdir().unwrap();
-    for (name, text) in
-        [("bot.token", "k7Qw9ZpL2mXv4RtY"), ("crm.credential", "Bearer k7Qw9ZpL2mXv4RtY")]
-    {
+    for (name, text) in [
+        ("bot.token", "k7Qw9ZpL2mXv4RtY"),
+        ("ann.token", "Zq3N8vK5cTj7HwXe"),
+        ("hook.secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ("crm.credential", "Bearer k7Qw9ZpL2mXv4RtY"),
+    ] {
         std::fs::write(directory.path().join(name), text).unwrap();
     }
     let text = include_str!("../../tests/config/every-key.yaml");

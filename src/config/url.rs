@@ -7,6 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::Uri;
+use http::uri::Authority;
 
 use super::scalar;
 use super::yaml::Node;
@@ -16,13 +17,38 @@ pub(super) fn endpoint(node: &Node) -> Result<Uri, String> {
     checked(&scalar::text(node)?)
 }
 
-/// The same, for keys that must not be changed on the way: `https`, or plain on this machine.
-pub(super) fn key_endpoint(node: &Node) -> Result<Uri, String> {
-    let url = endpoint(node)?;
-    if url.scheme_str() == Some("https") || is_loopback(url.host().unwrap_or_default()) {
+/// The same, for what nobody may read or change on the way: `https`, or plain on this machine.
+pub(super) fn private_endpoint(node: &Node) -> Result<Uri, String> {
+    private(endpoint(node)?)
+}
+
+/// Where to send something: like [`private_endpoint`], and it may have a query.
+pub(super) fn webhook(text: &str) -> Result<Uri, String> {
+    let (place, query) = text.split_once('?').unwrap_or((text, ""));
+    checked(place)?;
+    if query.contains(['#', '\\']) || !query.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("a URL here has no fragment and ASCII characters only".into());
+    }
+    private(text.parse().map_err(|_| "expected a URL such as `https://host/path?key=value`")?)
+}
+
+fn private(url: Uri) -> Result<Uri, String> {
+    if is_private(&url) {
         return Ok(url);
     }
-    Err("keys are fetched by `https` only; plain `http` is for this machine".into())
+    Err("`https` only, lest it be read or changed on the way; plain `http` is for this machine"
+        .into())
+}
+
+/// Whether nobody on the way can read or change what goes there.
+pub(super) fn is_private(url: &Uri) -> bool {
+    url.scheme_str() == Some("https") || is_loopback(url.host().unwrap_or_default())
+}
+
+/// Scheme, host and port of an absolute URL, without a slash at the end.
+pub(super) fn origin_of(url: &Uri) -> String {
+    let authority = url.authority().map(Authority::as_str).unwrap_or_default();
+    format!("{}://{authority}", url.scheme_str().unwrap_or_default()).to_ascii_lowercase()
 }
 
 fn checked(text: &str) -> Result<Uri, String> {

@@ -80,6 +80,7 @@ pod() {
     if [[ -d $root/tools ]]; then cp -r "$root/tools/." "$work/pod/config/tools/"; fi
     echo -n "Bearer tool-credential" >"$work/pod/credentials/crm"
     echo -n "agent-token-of-the-deployment-test" >"$work/pod/credentials/agent"
+    echo -n "reviewer-of-the-deployment-4f81c6" >"$work/pod/credentials/reviewer"
     chown -R 65532:65532 "$work/pod/state" "$work/pod/credentials"
     chmod 711 "$work"
     agent_image
@@ -97,6 +98,8 @@ policies: [/etc/countersign/policies]
 tools: [/etc/countersign/tools]
 agents:
   - {id: demo, token: {file: /run/secrets/countersign/agent}}
+reviewers:
+  - {id: oncall, token: {file: /run/secrets/countersign/reviewer}}
 servers:
   crm: {mcp: "http://127.0.0.1:9000/mcp", credential: {header: Authorization, value: {file: /run/secrets/countersign/crm}}}
 CONFIG
