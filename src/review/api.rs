@@ -23,6 +23,7 @@ use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
 use crate::gate::{Edited, Gate};
+use crate::config::Preset;
 use crate::gate::desk::{Desk, Hand};
 
 use crate::review::auth::Access;
@@ -30,15 +31,6 @@ use crate::hold::{Ending, Hold, HoldId, Reviewer, Step};
 use body::{Fields, LARGE, SMALL};
 pub use fault::{ApiFault, OWN_CODES};
 use view::{Summary, Whole};
-
-/// A reason to say no that reviewers can choose.
-#[derive(Debug, Clone)]
-pub struct Preset {
-    /// Stable.
-    pub code: String,
-    /// What the agent is told.
-    pub message: String,
-}
 
 /// Where the API is.
 pub const ROOT: &str = "/api/v1";

@@ -107,7 +107,7 @@ impl Access {
     }
 
     /// The reviewer behind a session, if it still stands.
-    fn standing(&self, session: Session) -> Option<Session> {
+    fn standing(&self, mut session: Session) -> Option<Session> {
         let now = At::now();
         if session.is_over(now) || self.ended.has(&session) {
             return None;
@@ -116,7 +116,8 @@ impl Access {
             // Whoever was taken out of the config is out, and groups are what it says now.
             How::Token => {
                 let reviewer = self.reviewers.by_id(&session.reviewer.id)?.clone();
-                Some(Session { reviewer, ..session })
+                session.reviewer = reviewer;
+                Some(session)
             }
             How::Link => self.link.is_some().then_some(session),
             How::Issuer => self.elsewhere.is_some().then_some(session),
