@@ -30,6 +30,7 @@ use crate::trail::{self, Body, Lifecycle, Trail, V1};
 pub mod compose;
 mod health;
 mod reload;
+mod signing;
 
 use health::State;
 
@@ -167,17 +168,19 @@ impl App {
             config: Some(config.digest),
         };
         on_record(&gate, &Body::Start(lifecycle()));
+        let hand: Arc<dyn Hand> = Arc::new(Own(Arc::clone(&front)));
+        let router = router(&config, &operators, &gate, &hand);
         let review = Arc::new(Review {
             metrics,
             health: health::of(Arc::clone(&state), Arc::clone(&gate), servers.clone()),
             hosts: config.hosts.clone(),
             limits: review::Limits::default(),
+            router,
         });
         let (stop_review, reviewing) = watch::channel(false);
         let review = tokio::spawn(review.serve(operators, reviewing));
         let learning = tokio::spawn(learn(servers));
         let watcher = reload::watch(&config, Arc::clone(&gate), Arc::clone(&state));
-        let hand: Arc<dyn Hand> = Arc::new(Own(Arc::clone(&front)));
         let working = tokio::spawn(Arc::clone(gate.desk()).work(Arc::clone(&hand)));
         let listener = Arc::new(Listener { front, tls, limits: listen_limits(&config) });
         let serving = tokio::spawn(listener.serve(agents, stop.subscribe(), config.drain));
@@ -252,4 +255,18 @@ fn listen_limits(config: &Config) -> listen::Limits {
         head_timeout: limits.header_timeout,
         idle: limits.connection_idle,
     }
+}
+
+/// Without it nobody can sign; what is held waits, and what is not goes on.
+fn router(
+    config: &Config,
+    operators: &TcpListener,
+    gate: &Arc<Gate>,
+    hand: &Arc<dyn Hand>,
+) -> axum::Router {
+    let bound = operators.local_addr().unwrap_or(config.operator.listen);
+    signing::router(config, bound, gate, hand).unwrap_or_else(|error| {
+        tracing::error!(error, "nobody can sign");
+        axum::Router::new()
+    })
 }

@@ -8,6 +8,7 @@ pub mod check;
 pub mod completions;
 pub mod decide;
 pub mod demo;
+pub mod holds;
 pub mod init;
 pub mod pin;
 pub mod run;
@@ -48,6 +49,7 @@ enum Command {
     Check(check::Arguments),
     Decide(decide::Arguments),
     Init(init::Arguments),
+    Holds(holds::Arguments),
     Audit(audit::Arguments),
     Pin(pin::Arguments),
     Completions(completions::Arguments),
@@ -82,6 +84,8 @@ pub enum Exit {
 pub enum Failure {
     /// What an operator wrote is wrong, in these places.
     Problems(Vec<Problem>),
+    /// It was asked in a way that cannot be understood; what would work.
+    Usage(String),
     /// Anything else, as a sentence.
     Message(String),
 }
@@ -101,7 +105,7 @@ impl From<io::Error> for Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Message(message) => write!(f, "error: {message}"),
+            Self::Message(message) | Self::Usage(message) => write!(f, "error: {message}"),
             Self::Problems(problems) => {
                 for problem in problems {
                     writeln!(f, "{problem}")?;
@@ -127,8 +131,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(Exit::Done) => ExitCode::SUCCESS,
         Ok(Exit::Refused) => ExitCode::from(3),
         Err(failure) => {
-            let _ = writeln!(io::stderr(), "{failure}");
-            ExitCode::FAILURE
+            complain(&failure.to_string());
+            match failure {
+                Failure::Usage(_) => ExitCode::from(2),
+                Failure::Problems(_) | Failure::Message(_) => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -140,6 +147,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Check(arguments) => check::run(&arguments),
         Command::Decide(arguments) => decide::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
+        Command::Holds(arguments) => holds::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Pin(arguments) => pin::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
@@ -156,6 +164,11 @@ pub fn say(text: &str) -> Result<(), Failure> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// Writes a line to standard error, as far as that can be written.
+pub fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 #[cfg(test)]

@@ -3,11 +3,18 @@
 //! `/metrics`, `/healthz` and `/readyz`, and nothing else. None of them holds a secret or changes
 //! anything, so none asks who is there; it binds loopback unless the config says otherwise.
 
+pub mod api;
+pub mod auth;
+pub mod oidc;
+pub mod visible;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -162,6 +169,8 @@ pub struct Review {
     pub hosts: Vec<String>,
     /// What peers may take of it.
     pub limits: Limits,
+    /// All else: what people and programs sign by.
+    pub router: axum::Router,
 }
 
 impl Review {
@@ -175,10 +184,10 @@ impl Review {
                 accepted = accept(&listener, &places) => accepted,
                 Some(_) = connections.join_next() => continue,
             };
-            let Some((stream, place)) = accepted else { break };
+            let Some((stream, peer, place)) = accepted else { break };
             let (review, stop) = (Arc::clone(&self), stop.clone());
             connections.spawn(async move {
-                review.converse(stream, stop).await;
+                review.converse(stream, peer, stop).await;
                 drop(place);
             });
         }
@@ -189,11 +198,16 @@ impl Review {
         }
     }
 
-    async fn converse(self: Arc<Self>, stream: TcpStream, mut stop: watch::Receiver<bool>) {
+    async fn converse(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: IpAddr,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let limits = self.limits;
         let service = service_fn(move |request: Request<Incoming>| {
-            let response = self.answer(&request.into_parts().0);
-            async move { Ok::<_, Infallible>(response) }
+            let review = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(review.answer(request, peer).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -215,8 +229,18 @@ impl Review {
         }
     }
 
-    fn answer(&self, head: &Parts) -> Response<Full<Bytes>> {
-        let mut response = self.page(head);
+    async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
+        let (mut head, body) = request.into_parts();
+        let ours = matches!(head.uri.path(), "/metrics" | "/healthz" | "/readyz");
+        let mut response = if ours || !host::is_ours(&head, &self.hosts) {
+            self.page(&head).map(Body::new)
+        } else {
+            head.extensions.insert(auth::Peer(peer));
+            let request = Request::from_parts(head, Body::new(body));
+            tower_service::Service::call(&mut self.router.clone(), request)
+                .await
+                .unwrap_or_else(|never| match never {})
+        };
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -250,11 +274,11 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return Some((stream, place)),
+            Ok((stream, peer)) => return Some((stream, peer.ip(), place)),
             Err(error) => {
                 tracing::warn!(%error, "an operator connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -218,20 +218,24 @@ pub fn make_private(state: &Path) -> io::Result<()> {
 
 /// The key that binds states to agents, made on the first start.
 pub fn seal(state: &Path, lifetime: Duration) -> io::Result<Seal> {
-    let path = state.join("seal.key");
+    Ok(Seal::new(&key(&state.join("seal.key"))?, lifetime))
+}
+
+/// A key that outlives restarts, made when it is first asked for.
+pub(super) fn key(path: &Path) -> io::Result<[u8; 64]> {
     let mut key = [0; 64];
-    match fs::File::open(&path) {
+    match fs::File::open(path) {
         Ok(mut file) => file.read_exact(&mut key)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             key = new_key();
             let mut options = fs::OpenOptions::new();
-            let mut file = options.write(true).create_new(true).mode(0o600).open(&path)?;
+            let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
             file.write_all(&key)?;
             file.sync_all()?;
         }
         Err(error) => return Err(error),
     }
-    Ok(Seal::new(&key, lifetime))
+    Ok(key)
 }
 
 fn new_key() -> [u8; 64] {

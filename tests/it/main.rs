@@ -8,6 +8,7 @@
     reason = "a test that cannot go on says so by a panic"
 )]
 
+mod api;
 mod attacks;
 mod cli;
 mod corpus;

@@ -12,6 +12,7 @@ mod upstream;
 
 pub(crate) use client::{Connection, Response, call, post, rpc};
 pub(crate) use gate::{Gate, Setup};
+pub(crate) use review::{Reviewer, reviewer_token};
 pub(crate) use upstream::{Events, Reply, Seen, Sender, Upstream, tool};
 
 #[test]

@@ -65,6 +65,17 @@ impl Reviewer<'_> {
         connection.response()
     }
 
+    /// Follows the changes of holds, from now on.
+    pub(crate) fn watches(&self) -> Connection {
+        let mut connection = Connection::to(self.gate.operators);
+        let token = reviewer_token(self.id);
+        let request = format!(
+            "GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\r\n"
+        );
+        connection.send(request.as_bytes());
+        connection
+    }
+
     /// The holds in a state, once there are `count`.
     pub(crate) fn holds(&self, state: &str, count: usize) -> Vec<Value> {
         for _ in 0..1000 {
