@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +12,14 @@ use crate::config::{self, Config, Jwks, Problem, Proof, files};
 use crate::front::mcp::seal::Seal;
 use crate::front::mcp::upstream::{self, Server};
 use crate::gate::Snapshot;
-use crate::gate::desk::{self, Desk};
+use crate::gate::desk::{self, Desk, Herald};
 use crate::gate::identify::{
     AgentSettings, Credential, Identities, IdentitySettings, IssuerSettings, KeySource, Token,
     WorkloadSettings,
 };
 use crate::gate::policy::{self, Policies};
 use crate::gate::record::Ledger;
+use crate::notify::{self, Notifier};
 use crate::json::Digest;
 use crate::metrics::Metrics;
 use crate::store::sqlite::Sqlite;
@@ -93,10 +95,30 @@ pub async fn desk(
     config: &Config,
     trail: Trail,
     metrics: &Arc<Metrics>,
+    herald: Herald,
 ) -> Result<Arc<Desk>, StoreFault> {
     let store = Arc::new(Sqlite::open(&config.state.join("store.db"))?);
     let ledger = Arc::new(Ledger { trail, metrics: Arc::clone(metrics) });
-    Desk::open(store, hold_settings(&config.hold), ledger, Box::new(|_, _| {})).await
+    Desk::open(store, hold_settings(&config.hold), ledger, herald).await
+}
+
+/// Tells people of holds, where the operator named whom.
+pub fn herald(
+    config: &Config,
+    operators: SocketAddr,
+    metrics: &Arc<Metrics>,
+) -> Result<Herald, String> {
+    if config.notify.is_empty() {
+        return Ok(Box::new(|_, _| {}));
+    }
+    let url = config.operator.url_at(operators);
+    let notifier = Notifier::new(config.notify.clone(), url, Arc::clone(metrics))
+        .map_err(|error| error.to_string())?;
+    Ok(Box::new(move |hold, event| {
+        if let Some(kind) = notify::Kind::of(event) {
+            notifier.tell(kind, hold);
+        }
+    }))
 }
 
 fn hold_settings(hold: &config::Hold) -> desk::Settings {

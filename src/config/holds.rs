@@ -157,7 +157,7 @@ pub(super) fn hold(
 }
 
 fn wait(node: &Node) -> Result<Duration, String> {
-    let wait = within(SECOND..=DAY * 366)(node)?;
+    let wait = within(Duration::from_millis(10)..=DAY * 366)(node)?;
     if wait <= LONGEST_WAIT {
         return Ok(wait);
     }
