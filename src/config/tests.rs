@@ -88,7 +88,7 @@ fn one_fault_is_told_with_its_place_and_what_would_be_right() {
         ("operator", &oidc("scopes: ['openid email']"), "one word"),
         ("operator", &oidc("id_clam: sub"), "did you mean `id_claim`"),
         ("hold", "{wait: 51s}", "clients give up at 60s"),
-        ("hold", "{wait: 500ms}", "expected a duration from 1s"),
+        ("hold", "{repeat: 500ms}", "expected a duration from 1s to 1h"),
         ("hold", "{rounds: 10}", "expected a number from 1 to 9"),
         ("hold", "{expires: 5m}", "did you mean `expires_in`"),
         ("hold", "{keep: 2h}", "the longest of all"),
