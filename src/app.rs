@@ -173,7 +173,7 @@ impl App {
         let review = Arc::new(Review {
             metrics,
             health: health::of(Arc::clone(&state), Arc::clone(&gate), servers.clone()),
-            hosts: config.hosts.clone(),
+            hosts: config.hosts.iter().cloned().chain(config.operator.host()).collect(),
             limits: review::Limits::default(),
             router,
         });

@@ -240,6 +240,24 @@ fn d05_nobody_signs_unproven_off_loopback() {
 }
 
 #[test]
+fn the_host_that_people_type_is_known_to_the_listener() {
+    for (url, host, base) in [
+        ("{}", None, "http://127.0.0.1:8701"),
+        (
+            "{url: 'https://Review.example.com/'}",
+            Some("review.example.com"),
+            "https://review.example.com",
+        ),
+        ("{url: 'http://gate:8443'}", Some("gate"), "http://gate:8443"),
+    ] {
+        let text = smallest(&[("operator", url)]);
+        let operator = parse(&text, Path::new("/etc")).unwrap().operator;
+        assert_eq!(operator.host().as_deref(), host, "{url}");
+        assert_eq!(operator.url_at(operator.listen), base, "{url}");
+    }
+}
+
+#[test]
 fn whom_to_ask_is_known_or_may_sign_in() {
     let reviewers = format!("[{{id: ann, groups: [oncall], token: {{sha256: '{OTHER}'}}}}]");
     for (to, operator, known) in [
