@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +19,9 @@ use crate::gate::identify::{
 };
 use crate::gate::policy::{self, Policies};
 use crate::gate::record::Ledger;
-use crate::notify::{self, Notifier};
 use crate::json::Digest;
 use crate::metrics::Metrics;
+use crate::notify::{self, Notifier};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Room, StoreFault};
 use crate::tls;

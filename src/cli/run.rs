@@ -9,9 +9,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{COMMIT, ConfigFile, Exit, Failure};
 use crate::app::{App, Fault, Version};
-use crate::front::workers;
 use crate::config::{Config, LogFormat, OtlpProtocol};
 use crate::front::descriptors;
+use crate::front::workers;
 use crate::telemetry;
 
 /// Stand guard: serve agents by a config until told to stop
