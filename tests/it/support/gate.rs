@@ -23,6 +23,7 @@ pub(crate) struct Setup {
     upstream: String,
     agents: String,
     server: String,
+    operator: String,
     top: String,
     files: Vec<(String, String)>,
     wait_ready: bool,
@@ -44,6 +45,7 @@ impl Setup {
             upstream: url.to_owned(),
             agents: "  - {id: dev, anonymous: true}\n".to_owned(),
             server: String::new(),
+            operator: String::new(),
             top: String::new(),
             files: files.map(|(name, text)| (name.to_owned(), text.to_owned())).into(),
             wait_ready: true,
@@ -96,6 +98,12 @@ impl Setup {
         self
     }
 
+    /// More keys of the operator's listener, as YAML flow entries: `session: 1h`.
+    pub(crate) fn operator(mut self, entries: &str) -> Self {
+        self.operator = format!(", {entries}");
+        self
+    }
+
     /// More top-level keys, as YAML lines.
     pub(crate) fn config(mut self, lines: &str) -> Self {
         self.top.push_str(lines);
@@ -118,9 +126,9 @@ impl Setup {
             std::io::Write::write_all(&mut options.open(path).unwrap(), text.as_bytes()).unwrap();
         }
         let config = format!(
-            "listen: \"{agents}\"\noperator: {{listen: \"{operators}\"}}\nstate: ./state\n\
+            "listen: \"{agents}\"\noperator: {{listen: \"{operators}\"{}}}\nstate: ./state\n\
              policies: [./policies]\ntools: [./tools]\nagents:\n{}servers:\n  crm: {{mcp: \"{}\"{}}}\n{}",
-            self.agents, self.upstream, self.server, self.top
+            self.operator, self.agents, self.upstream, self.server, self.top
         );
         // An unoptimised gate on a busy machine is not what a test about something else is about.
         let patient = if self.top.contains("policy:") { "" } else { "policy: {deadline: 5s}\n" };
