@@ -7,6 +7,7 @@
 //! Adding a key: a line in its section's list of keys, a field, a line that reads it, and the same
 //! in `schemas/config.schema.json`; a test holds the four together.
 
+mod address;
 mod agents;
 pub mod files;
 mod holds;
@@ -32,17 +33,17 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+pub use address::forbidden_address;
 pub use agents::{Agent, Issuer, Jwks, Proof};
 pub use holds::{Escalate, Hold, OnApproval, Preset};
 pub use limits::Limits;
 pub use listeners::Tls;
 pub use operator::{Oidc, Operator};
 pub use output::{Log, LogFormat, Otlp, OtlpProtocol, Sync};
-pub use problem::Problem;
+pub use problem::{Problem, nearest};
 pub use reviewers::Reviewer;
 pub use secret::{Secret, TokenDigest};
 pub use servers::{Credential, Identity, REVISIONS, Server, ServerTls, is_server_name};
-pub use url::forbidden_address;
 pub use webhooks::{Notify, NotifyFormat, SigningKey, WebhookUrl};
 
 use crate::json::Digest;

@@ -25,6 +25,7 @@ pub mod hold;
 pub mod host;
 pub mod json;
 pub mod metrics;
+pub mod notify;
 pub mod private;
 pub mod refusal;
 pub mod review;

@@ -20,13 +20,13 @@ use prometheus::{
 
 use crate::call::{Effect, Tier};
 use register::{
-    CALL_BUCKETS, STEP_BUCKETS, counter, counters, gate_histogram, gauge, gauges, histograms, info,
-    int_gauge,
+    CALL_BUCKETS, Registered, STEP_BUCKETS, counter, counters, gate_histogram, gauge, gauges,
+    histograms, info, int_gauge,
 };
 
 pub use holds::Holds;
 pub use labels::{OTHER, SERVERS, TOOLS_PER_SERVER, UNKNOWN_TOOL};
-pub use names::{Build, NearMiss, Step, UpstreamError};
+pub use names::{Build, NearMiss, Notified, Step, UpstreamError};
 
 /// What counts and measures; cheap to share, registered nowhere but in itself.
 pub struct Metrics {
@@ -38,18 +38,72 @@ pub struct Metrics {
     call_seconds: HistogramVec,
     gate_seconds: Histogram,
     step_seconds: [Histogram; Step::ALL.len()],
-    upstream_errors: IntCounterVec,
-    upstream_timeouts: IntCounterVec,
-    policy_info: IntGaugeVec,
-    policy_reloads: IntCounterVec,
-    policy_failed: IntGauge,
+    upstream: Upstream,
+    policy: Policy,
     streams_open: IntGauge,
     sessions_open: IntGauge,
     calls_in_flight: IntGauge,
     shed: IntCounter,
     exceptions: IntCounterVec,
+    notifications: IntCounterVec,
     resident_bytes: Gauge,
     holds: Holds,
+}
+
+/// What servers do wrong.
+struct Upstream {
+    errors: IntCounterVec,
+    timeouts: IntCounterVec,
+}
+
+impl Upstream {
+    fn new(r: &Registry) -> Registered<Self> {
+        Ok(Self {
+            errors: counters(
+                r,
+                "upstream_errors_total",
+                "Failures of servers.",
+                &["server", "kind"],
+            )?,
+            timeouts: counters(
+                r,
+                "upstream_timeouts_total",
+                "Servers that did not answer in time.",
+                &["server"],
+            )?,
+        })
+    }
+}
+
+/// Which policy decides, and how its changes went.
+struct Policy {
+    info: IntGaugeVec,
+    reloads: IntCounterVec,
+    failed: IntGauge,
+}
+
+impl Policy {
+    fn new(r: &Registry) -> Registered<Self> {
+        Ok(Self {
+            info: gauges(
+                r,
+                "policy_info",
+                "The policy revision that decides; always 1.",
+                &["revision"],
+            )?,
+            reloads: counters(
+                r,
+                "policy_reloads_total",
+                "Attempts to load a changed policy.",
+                &["result"],
+            )?,
+            failed: int_gauge(
+                r,
+                "policy_failed",
+                "1 while the last reload failed and an older policy decides.",
+            )?,
+        })
+    }
 }
 
 /// The counters of one tool. Keep it where the tool is kept: a count is then one atomic add.
@@ -161,35 +215,8 @@ impl Metrics {
             )?,
             gate_seconds: gate_histogram(&r)?,
             step_seconds: Step::ALL.map(|step| step_seconds.with_label_values(&[step.name()])),
-            upstream_errors: counters(
-                &r,
-                "upstream_errors_total",
-                "Failures of servers.",
-                &["server", "kind"],
-            )?,
-            upstream_timeouts: counters(
-                &r,
-                "upstream_timeouts_total",
-                "Servers that did not answer in time.",
-                &["server"],
-            )?,
-            policy_info: gauges(
-                &r,
-                "policy_info",
-                "The policy revision that decides; always 1.",
-                &["revision"],
-            )?,
-            policy_reloads: counters(
-                &r,
-                "policy_reloads_total",
-                "Attempts to load a changed policy.",
-                &["result"],
-            )?,
-            policy_failed: int_gauge(
-                &r,
-                "policy_failed",
-                "1 while the last reload failed and an older policy decides.",
-            )?,
+            upstream: Upstream::new(&r)?,
+            policy: Policy::new(&r)?,
             streams_open: int_gauge(&r, "streams_open", "Event streams that are open.")?,
             sessions_open: int_gauge(&r, "sessions_open", "Sessions that are open.")?,
             calls_in_flight: int_gauge(&r, "calls_in_flight", "Calls that are being handled.")?,
@@ -199,6 +226,12 @@ impl Metrics {
                 "exceptions_total",
                 "Times an exception to failing closed, chosen in the config, was used.",
                 &["kind"],
+            )?,
+            notifications: counters(
+                &r,
+                "notifications_total",
+                "Webhooks about holds, to one target each.",
+                &["outcome"],
             )?,
             resident_bytes: gauge(
                 &r,
@@ -250,32 +283,32 @@ impl Metrics {
     /// A server failed.
     pub fn upstream_failed(&self, server: &str, kind: UpstreamError) {
         let server = self.labels.server(server);
-        self.upstream_errors.with_label_values(&[&*server, kind.name()]).inc();
+        self.upstream.errors.with_label_values(&[&*server, kind.name()]).inc();
     }
 
     /// A server did not answer in time.
     pub fn upstream_timed_out(&self, server: &str) {
         let server = self.labels.server(server);
-        self.upstream_timeouts.with_label_values(&[&*server]).inc();
+        self.upstream.timeouts.with_label_values(&[&*server]).inc();
     }
 
     /// This policy decides from the start.
     pub fn policy_loaded(&self, revision: &str) {
-        self.policy_info.reset();
-        self.policy_info.with_label_values(&[revision]).set(1);
+        self.policy.info.reset();
+        self.policy.info.with_label_values(&[revision]).set(1);
     }
 
     /// A changed policy decides from now on.
     pub fn policy_reloaded(&self, revision: &str) {
         self.policy_loaded(revision);
-        self.policy_reloads.with_label_values(&["ok"]).inc();
-        self.policy_failed.set(0);
+        self.policy.reloads.with_label_values(&["ok"]).inc();
+        self.policy.failed.set(0);
     }
 
     /// A changed policy could not be used; the one before it still decides.
     pub fn policy_rejected(&self) {
-        self.policy_reloads.with_label_values(&["failed"]).inc();
-        self.policy_failed.set(1);
+        self.policy.reloads.with_label_values(&["failed"]).inc();
+        self.policy.failed.set(1);
     }
 
     /// An event stream opened; it is open until the guard drops.
@@ -306,6 +339,11 @@ impl Metrics {
     /// The series of held calls.
     pub const fn holds(&self) -> &Holds {
         &self.holds
+    }
+
+    /// A webhook was sent, or will not be.
+    pub fn notified(&self, outcome: Notified) {
+        self.notifications.with_label_values(&[outcome.name()]).inc();
     }
 
     /// Everything, in the Prometheus text format 0.0.4.

@@ -17,7 +17,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-pub use connector::{Connector, Forbidden, connector, is_forbidden};
+pub use connector::{Connector, Forbidden, connector};
 pub use peer::{PeerCertificate, SpiffeId};
 
 /// What a listener shows, and what it asks of its clients.

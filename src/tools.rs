@@ -26,7 +26,6 @@ pub use catalogue::{Catalogue, Definition, Schemas};
 pub use classify::{Class, Classifier};
 pub use compile::{Compiled, Side};
 pub use cost::Allowance;
-pub use keywords::nearest;
 pub use mirror::HeaderParam;
 pub use names::usable_name;
 pub use pins::{Pin, Pins};

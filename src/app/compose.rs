@@ -20,8 +20,8 @@ use crate::gate::policy::{self, Policies};
 use crate::gate::record::Ledger;
 use crate::json::Digest;
 use crate::metrics::Metrics;
-use crate::store::StoreFault;
 use crate::store::sqlite::Sqlite;
+use crate::store::{Room, StoreFault};
 use crate::tls;
 use crate::tools::{Classifier, Pins};
 use crate::trail::Trail;
@@ -96,7 +96,24 @@ pub async fn desk(
 ) -> Result<Arc<Desk>, StoreFault> {
     let store = Arc::new(Sqlite::open(&config.state.join("store.db"))?);
     let ledger = Arc::new(Ledger { trail, metrics: Arc::clone(metrics) });
-    Desk::open(store, desk::Settings::default(), ledger, Box::new(|_, _| {})).await
+    Desk::open(store, hold_settings(&config.hold), ledger, Box::new(|_, _| {})).await
+}
+
+fn hold_settings(hold: &config::Hold) -> desk::Settings {
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    desk::Settings {
+        wait: hold.wait,
+        rounds: u32::try_from(hold.rounds).unwrap_or(u32::MAX),
+        expires_in: hold.expires_in,
+        keep_result: hold.keep_result,
+        keep_denial: hold.keep_denial,
+        repeat: hold.repeat,
+        keep: hold.keep,
+        execute: hold.on_approval == config::OnApproval::Execute,
+        room: Room { all: count(hold.open), each: count(hold.open_per_agent) },
+        remind: hold.remind,
+        escalate: hold.escalate.as_ref().map(|later| (later.after, later.to.clone())),
+    }
 }
 
 /// Everybody who may call.

@@ -1,6 +1,7 @@
 //! What happened?
 
 mod read;
+mod shown;
 
 use std::io;
 use std::path::PathBuf;

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{COMMIT, ConfigFile, Exit, Failure};
 use crate::app::{App, Fault, Version};
 use crate::config::{Config, LogFormat, OtlpProtocol};
+use crate::front::descriptors;
 use crate::telemetry;
 
 /// Stand guard: serve agents by a config until told to stop
@@ -31,6 +32,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let config = Config::load(&arguments.config.path)?;
     let _telemetry = telemetry::init(&telemetry_settings(&config))
         .map_err(|fault| Failure::Message(fault.to_string()))?;
+    descriptors::secure(&config.limits);
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let app = App::bind(config, VERSION).await.map_err(failure)?;

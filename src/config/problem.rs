@@ -41,11 +41,13 @@ pub fn nearest<'k>(wrong: &str, known: impl IntoIterator<Item = &'k str>) -> Opt
     if wrong.len() > 64 {
         return None;
     }
-    let wrong = wrong.to_lowercase().replace('-', "_");
+    let plain = |name: &str| name.to_lowercase().replace('-', "_");
+    let wrong = plain(wrong);
     known
         .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(&wrong, name), name))
-        .filter(|(distance, name)| *distance <= (name.len() / 3).max(1))
+        .map(|name| (strsim::osa_distance(&wrong, &plain(name)), name))
+        // A slip in every third letter; one or two letters are another name.
+        .filter(|(distance, name)| *distance <= name.chars().count() / 3)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
@@ -66,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_slip_of_the_hand_finds_its_key_and_another_word_does_not() {
-        let known = ["agents", "listen", "header_timeout", "tls", "jwt"];
+        let known = ["agents", "listen", "header_timeout", "tls", "jwt", "id", "dryRun"];
         for (wrong, expected) in [
             ("agnets", Some("agents")),
             ("Listen", Some("listen")),
@@ -74,6 +76,9 @@ mod tests {
             ("tsl", Some("tls")),
             ("agent", Some("agents")),
             ("bananas", None),
+            ("dryrun", Some("dryRun")),
+            ("dry-Run", Some("dryRun")),
+            ("ip", None),
             ("x", None),
             ("", None),
         ] {

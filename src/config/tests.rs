@@ -98,7 +98,7 @@ fn one_fault_is_told_with_its_place_and_what_would_be_right() {
         ("hold", "{escalate: {after: 20m, to: []}}", "name 1 to 100"),
         ("hold", "{escalate: {after: 20m, to: ['group:']}}", "name the group"),
         ("hold", "{escalate: {after: 20m, to: ['group:x']}}", "nobody would be asked"),
-        ("hold", "{escalate: {to: ['group:support']}}", "`after` is missing"),
+        ("hold", "{escalate: {after: 20m}}", "`to` is missing"),
         ("hold", "{denials: [{code: Wrong, message: m}]}", "begins with a letter"),
         ("hold", "{denials: [{code: denied, message: m}]}", "take another"),
         ("hold", "{denials: [{code: a}]}", "`message` is missing"),

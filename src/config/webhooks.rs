@@ -32,7 +32,7 @@ pub struct Notify {
     pub secret: Option<SigningKey>,
     /// Its body.
     pub format: NotifyFormat,
-    /// Whether the call's arguments are sent.
+    /// Whether the call's arguments are sent, and to people what else the agent wrote of it.
     pub arguments: bool,
 }
 
@@ -55,6 +55,12 @@ impl WebhookUrl {
     /// All of it, for the one place that connects.
     pub const fn expose(&self) -> &Uri {
         &self.0
+    }
+
+    /// One that the config would refuse, to see that the connector does as well.
+    #[cfg(test)]
+    pub(crate) const fn unchecked(url: Uri) -> Self {
+        Self(url)
     }
 }
 
@@ -127,9 +133,12 @@ fn notify(node: &Node, reading: &mut Reading<'_>) -> Option<Notify> {
         &[("standard", NotifyFormat::Standard), ("slack", NotifyFormat::Slack)];
     let section = Section::open(node, NOTIFY, reading);
     let url = section.must("url", reading).and_then(|node| url(node, reading));
-    let format = section.read("format", reading, one_of(FORMATS)).unwrap_or_default();
+    let format = match section.find("format") {
+        Some(node) => reading.take(node, one_of(FORMATS)),
+        None => Some(NotifyFormat::default()),
+    };
     let key = section.find("secret").map(|node| key(node, reading));
-    if key.is_none() && format == NotifyFormat::Standard && !section.was_meant("secret") {
+    if key.is_none() && format == Some(NotifyFormat::Standard) && !section.was_meant("secret") {
         reading.fault(section.at, "`secret` is missing; only `format: slack` goes without");
         return None;
     }
@@ -138,7 +147,7 @@ fn notify(node: &Node, reading: &mut Reading<'_>) -> Option<Notify> {
         Some(key) => Some(key?),
         None => None,
     };
-    Some(Notify { url: url?, secret, format, arguments })
+    Some(Notify { url: url?, secret, format: format?, arguments })
 }
 
 // In the open, or by reference where knowing it is enough to write there.

@@ -27,6 +27,9 @@ use crate::tls::PeerCertificate;
 
 /// A pause after a failed accept, lest a full descriptor table become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections that the kernel keeps until they are accepted. Beyond, a client's next try is a
+/// second later; tokio asks for 128.
+const BACKLOG: i32 = 1024;
 /// How often a silent peer is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// HTTP/2 streams of one connection.
@@ -74,6 +77,8 @@ impl Listener {
         mut stop: watch::Receiver<bool>,
         drain: Duration,
     ) -> io::Result<()> {
+        // A second `listen` only changes the backlog.
+        SockRef::from(&socket).listen(BACKLOG)?;
         let mut workers =
             Workers::start(|arrivals| Arc::clone(&self).work(arrivals, stop.clone(), drain))?;
         let places = Arc::new(Semaphore::new(self.limits.connections));

@@ -7,8 +7,9 @@ use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use serde_json::{Map, Value};
 
+use crate::config::nearest;
 use crate::refusal::Refusal;
-use crate::tools::{Compiled, Schemas, nearest};
+use crate::tools::{Compiled, Schemas};
 
 /// The most problems that one refusal tells.
 const MOST: usize = 5;

@@ -3,12 +3,13 @@
 //! [`Hold::after`] is the whole state machine: from a hold and one step to the hold after it, or to
 //! why not. It reads no clock and writes nothing; whoever stores the result compares versions.
 //!
-//! `step/model.rs` exhausts it with the model checker `stateright`: a reviewer who signs under two
-//! spellings of a name, one who signs, edits or denies, the requester, a policy that asks for more,
-//! an expiry, a cancellation, and two retries that claim, then finish or release, in each order of
-//! their reads and writes of one store that compares versions. In all of them a hold ends once and
+//! `step/model.rs` exhausts it with the model checker `stateright`: one reviewer who signs under
+//! two spellings of a name, one who signs, edits or denies, an expiry, a cancellation, a policy
+//! that asks for more, and two retries that claim and then finish or release, in each order of
+//! their reads and writes of a store that compares versions. In all of them a hold ends once and
 //! stays ended, is sent by one at a time and finished once, and never without its signatures; and
-//! without the comparison the same checker finds it sent twice.
+//! without the comparison the same checker finds it sent twice. Not in the model: escalation,
+//! justifications and groups, which `step/tests.rs` has as tables.
 
 use std::collections::BTreeSet;
 

@@ -108,3 +108,25 @@ impl UpstreamError {
         }
     }
 }
+
+/// What became of a webhook, for one target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notified {
+    /// The target has it.
+    Sent,
+    /// It was tried, and the target would not have it.
+    Failed,
+    /// It was not tried: the target is too slow, or wants no more.
+    Dropped,
+}
+
+impl Notified {
+    /// The label's value.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
+}

@@ -139,21 +139,3 @@ fn resident_memory_is_plausible() {
     let bytes = process::resident_bytes().unwrap();
     assert!((1e6..1e12).contains(&bytes), "{bytes}");
 }
-
-/// Prints what a count costs: `cargo test --lib metrics::tests::cost -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn cost() {
-    let m = metrics();
-    let kept = m.tool("crm", "refund");
-    let time = |name: &str, f: &dyn Fn()| {
-        let start = std::time::Instant::now();
-        (0..1_000_000).for_each(|_| f());
-        println!("{name}: {:?} each", start.elapsed() / 1_000_000);
-    };
-    time("kept", &|| kept.decided(Tier::High, Effect::Allow));
-    time("looked up", &|| m.decided("crm", "refund", Tier::High, Effect::Allow));
-    time("refused", &|| m.refused("crm", "denied"));
-    time("step", &|| m.step(Step::Policy, Duration::from_micros(40)));
-    time("took", &|| kept.took(Duration::from_millis(1), Duration::from_micros(40)));
-}

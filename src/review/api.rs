@@ -22,12 +22,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
-use crate::gate::{Edited, Gate};
 use crate::config::Preset;
 use crate::gate::desk::{Desk, Hand};
+use crate::gate::{Edited, Gate};
 
-use crate::review::auth::Access;
 use crate::hold::{Ending, Hold, HoldId, Reviewer, Step};
+use crate::review::auth::Access;
 use body::{Fields, LARGE, SMALL};
 pub use fault::{ApiFault, OWN_CODES};
 use view::{Summary, Whole};
@@ -149,8 +149,7 @@ async fn answer(
 ) -> Answer {
     let id = named(&id)?;
     let mut fields = Fields::read(request, SMALL, &["message"]).await?;
-    let message =
-        fields.text("message")?.ok_or_else(|| ApiFault::body("`message` is needed"))?;
+    let message = fields.text("message")?.ok_or_else(|| ApiFault::body("`message` is needed"))?;
     let code = Ending::ANSWERED.to_owned();
     let ending = Ending { by: Some(reviewer.id.clone()), code, message };
     let step = Step::Deny { reviewer: reviewer.clone(), ending };

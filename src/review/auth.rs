@@ -56,7 +56,12 @@ pub enum SignInFault {
 
 impl Access {
     /// Those who may come in; `key` is 64 random bytes or more, and outlives restarts.
-    pub fn new(reviewers: Reviewers, link: Option<OneTimeLink>, key: &[u8; 64], secure: bool) -> Self {
+    pub fn new(
+        reviewers: Reviewers,
+        link: Option<OneTimeLink>,
+        key: &[u8; 64],
+        secure: bool,
+    ) -> Self {
         Self {
             reviewers,
             link,

@@ -140,13 +140,7 @@ impl Oidc {
         let issuer = IssuerUrl::new(settings.issuer.clone()).map_err(|error| error.to_string())?;
         let back = RedirectUrl::new(format!("{}{CALLBACK}", settings.url))
             .map_err(|error| error.to_string())?;
-        Ok(Self {
-            settings,
-            issuer,
-            back,
-            wire: Wire::new(connector),
-            published: Mutex::new(None),
-        })
+        Ok(Self { settings, issuer, back, wire: Wire::new(connector), published: Mutex::new(None) })
     }
 
     /// Where to send somebody, and what has to be the same when they come back.

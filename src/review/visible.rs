@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn e09_what_cannot_be_seen_is_shown_as_its_code_point() {
-        let shown = |code: &str| format!("<span class=\"hidden\" data-hidden=\"{code}\">U+{code}</span>");
+        let shown =
+            |code: &str| format!("<span class=\"hidden\" data-hidden=\"{code}\">U+{code}</span>");
         for (text, line, block) in [
             ("plain text", "plain text".to_owned(), "plain text".to_owned()),
             ("Grüße, 你好, עברית", "Grüße, 你好, עברית".into(), "Grüße, 你好, עברית".into()),
@@ -142,8 +143,16 @@ mod tests {
             ("\r", shown("000D"), shown("000D")),
             ("\u{9B}", shown("009B"), shown("009B")),
             ("\u{E0041}", shown("E0041"), shown("E0041")),
-            ("\u{A0}\u{3000}", format!("{}{}", shown("00A0"), shown("3000")), format!("{}{}", shown("00A0"), shown("3000"))),
-            ("\u{2066}\u{200B}", format!("{}{}", shown("2066"), shown("200B")), format!("{}{}", shown("2066"), shown("200B"))),
+            (
+                "\u{A0}\u{3000}",
+                format!("{}{}", shown("00A0"), shown("3000")),
+                format!("{}{}", shown("00A0"), shown("3000")),
+            ),
+            (
+                "\u{2066}\u{200B}",
+                format!("{}{}", shown("2066"), shown("200B")),
+                format!("{}{}", shown("2066"), shown("200B")),
+            ),
             ("\u{2764}\u{FE0F}", "\u{2764}\u{FE0F}".into(), "\u{2764}\u{FE0F}".into()),
             ("a\u{FE0F}", format!("a{}", shown("FE0F")), format!("a{}", shown("FE0F"))),
             ("\u{10FFFF}", shown("10FFFF"), shown("10FFFF")),

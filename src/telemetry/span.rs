@@ -34,6 +34,33 @@ pub struct Subject<'a> {
     pub protocol_version: Option<&'a str>,
 }
 
+/// A span about a subject: what both kinds have, and then their own. A macro, since a span's
+/// fields have to stand in one place.
+macro_rules! span_of {
+    ($subject:expr, $name:literal, parent: $parent:expr, kind: $kind:literal, $($own:tt)*) => {
+        tracing::info_span!(
+            target: SPANS,
+            parent: $parent,
+            $name,
+            otel.name = %Name($subject),
+            otel.kind = $kind,
+            otel.status_code = field::Empty,
+            mcp.method.name = $subject.method,
+            mcp.session.id = $subject.session.map(digest),
+            mcp.protocol.version = $subject.protocol_version.map(cut),
+            gen_ai.operation.name = $subject.tool.map(|_| "execute_tool"),
+            gen_ai.tool.name = $subject.tool.map(cut),
+            jsonrpc.request.id = request_id($subject.request_id),
+            network.transport = "tcp",
+            network.protocol.name = "http",
+            "rpc.response.status_code" = field::Empty,
+            "error.type" = field::Empty,
+            countersign.server = $subject.server,
+            $($own)*
+        )
+    };
+}
+
 /// The span of one call, or of sending it. All methods do nothing, at no cost, where spans go
 /// nowhere; so does the default.
 #[derive(Debug, Clone)]
@@ -48,24 +75,11 @@ impl Default for CallSpan {
 impl CallSpan {
     /// Opens the span of a call that came in, as a child of the caller's span.
     pub fn open(subject: &Subject<'_>, caller: &TraceContext) -> Self {
-        let span = tracing::info_span!(
-            target: SPANS,
-            parent: None,
+        let span = span_of!(
+            subject,
             "call",
-            otel.name = %Name(subject),
-            otel.kind = "server",
-            otel.status_code = field::Empty,
-            mcp.method.name = subject.method,
-            mcp.session.id = subject.session.map(digest),
-            mcp.protocol.version = subject.protocol_version.map(cut),
-            gen_ai.operation.name = subject.tool.map(|_| "execute_tool"),
-            gen_ai.tool.name = subject.tool.map(cut),
-            jsonrpc.request.id = request_id(subject.request_id),
-            network.transport = "tcp",
-            network.protocol.name = "http",
-            "rpc.response.status_code" = field::Empty,
-            "error.type" = field::Empty,
-            countersign.server = subject.server,
+            parent: None,
+            kind: "server",
             countersign.agent = cut(subject.agent),
             countersign.tier = field::Empty,
             countersign.decision = field::Empty,
@@ -81,26 +95,13 @@ impl CallSpan {
     /// Opens the span of sending it to its server.
     #[must_use]
     pub fn upstream(&self, subject: &Subject<'_>, address: &str, port: u16) -> Self {
-        Self(tracing::info_span!(
-            target: SPANS,
-            parent: &self.0,
+        Self(span_of!(
+            subject,
             "upstream",
-            otel.name = %Name(subject),
-            otel.kind = "client",
-            otel.status_code = field::Empty,
-            mcp.method.name = subject.method,
-            mcp.session.id = subject.session.map(digest),
-            mcp.protocol.version = subject.protocol_version.map(cut),
-            gen_ai.operation.name = subject.tool.map(|_| "execute_tool"),
-            gen_ai.tool.name = subject.tool.map(cut),
-            jsonrpc.request.id = request_id(subject.request_id),
-            network.transport = "tcp",
-            network.protocol.name = "http",
+            parent: &self.0,
+            kind: "client",
             server.address = address,
             server.port = i64::from(port),
-            "rpc.response.status_code" = field::Empty,
-            "error.type" = field::Empty,
-            countersign.server = subject.server,
         ))
     }
 

@@ -1,12 +1,10 @@
-//! Where do we never connect to?
+//! Is the address that a name led to one that we connect to?
 //!
-//! To link-local addresses and the metadata services of clouds, which hand credentials to whoever
-//! asks. The address that is connected to is what is checked: after the name was resolved, so
-//! that neither a rebinding name nor an odd spelling (`0xa9fea9fe`) gets around it. Loopback is
-//! allowed: a sidecar's tools live there.
+//! What is connected to is what is checked ([`forbidden_address`]): after the name was resolved,
+//! so that neither a rebinding name nor an odd spelling (`0xa9fea9fe`) gets around it.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,6 +18,8 @@ use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use crate::config::forbidden_address;
+
 /// How long TCP may take to connect to one server, all of its addresses together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long connecting may take with the TLS handshake.
@@ -31,47 +31,12 @@ type Connecting<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 /// The address is one that is never connected to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is link-local or a cloud's metadata service, and never connected to")]
+#[error(
+    "`{0}` is never connected to: link-local, a cloud's metadata service, or nobody in particular"
+)]
 pub struct Forbidden(pub IpAddr);
 
-/// Whether an address is link-local or a metadata service, however it is wrapped.
-pub fn is_forbidden(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => is_forbidden_v4(v4),
-        IpAddr::V6(v6) => is_forbidden_v6(v6) || embedded_v4(v6).is_some_and(is_forbidden_v4),
-    }
-}
-
-fn is_forbidden_v4(address: Ipv4Addr) -> bool {
-    const METADATA: [Ipv4Addr; 3] = [
-        Ipv4Addr::new(100, 100, 100, 200), // Alibaba Cloud
-        Ipv4Addr::new(168, 63, 129, 16),   // Azure's wire server
-        Ipv4Addr::new(192, 0, 0, 192),     // Oracle Cloud
-    ];
-    address.is_link_local() || METADATA.contains(&address)
-}
-
-fn is_forbidden_v6(address: Ipv6Addr) -> bool {
-    const METADATA: [Ipv6Addr; 2] = [
-        Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), // AWS
-        Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),  // Google Cloud
-    ];
-    address.is_unicast_link_local() || METADATA.contains(&address)
-}
-
-/// The IPv4 address that an IPv6 address stands for: mapped, compatible, NAT64 or 6to4.
-fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let from = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-    match address.segments() {
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            Some(from(high, low))
-        }
-        [0x2002, high, low, ..] => Some(from(high, low)),
-        _ => None,
-    }
-}
-
-/// Connects to servers by HTTP and HTTPS, and never where [`is_forbidden`] says not to.
+/// Connects to servers by HTTP and HTTPS, and never where [`forbidden_address`] says not to.
 ///
 /// For `hyper_util::client::legacy::Client::builder(…).build(connector)`.
 #[derive(Clone, Debug)]
@@ -131,7 +96,9 @@ impl Service<Uri> for Guarded {
     }
 
     fn call(&mut self, server: Uri) -> Self::Future {
-        if let Some(address) = literal(&server).filter(|address| is_forbidden(*address)) {
+        if let Some(address) =
+            literal(&server).filter(|address| forbidden_address(*address).is_some())
+        {
             return Box::pin(async move { Err(Forbidden(address).into()) });
         }
         let connecting = self.0.call(server);
@@ -164,7 +131,7 @@ impl Service<Name> for Resolver {
 }
 
 pub(super) fn allowed(addresses: Vec<SocketAddr>) -> io::Result<std::vec::IntoIter<SocketAddr>> {
-    match addresses.iter().find(|address| is_forbidden(address.ip())) {
+    match addresses.iter().find(|address| forbidden_address(address.ip()).is_some()) {
         Some(address) => {
             Err(io::Error::new(io::ErrorKind::PermissionDenied, Forbidden(address.ip())))
         }

@@ -12,9 +12,9 @@ use globset::{GlobBuilder, GlobMatcher};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::keywords::nearest;
 use super::{Preview, Problem, Sentence};
 use crate::call::Tier;
+use crate::config::nearest;
 
 /// What the operator says of a tool.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -265,11 +265,7 @@ mod tests {
                 "classified already, at tools/0.yaml:2",
             ),
             (&["server: crm\ntools:\n  \"a[\": {tier: low}\n"], 3, "is no glob"),
-            (
-                &["server: crm\ntools:\n  a:\n    says: \"{{ arguments.x\"\n"],
-                4,
-                "not a template",
-            ),
+            (&["server: crm\ntools:\n  a:\n    says: \"{{ arguments.x\"\n"], 4, "not a template"),
             (
                 &["server: crm\ntools:\n  a:\n    preview: {tool: b, current: x, proposed: /x}\n"],
                 4,

@@ -2,6 +2,8 @@
 //!
 //! JSON Schema 2020-12, core section 10 and 11; older revisions are rewritten to it first.
 
+use crate::config::nearest;
+
 /// How a subschema applies to the value that its parent is applied to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Applies {
@@ -159,24 +161,6 @@ pub(super) fn doubt(word: &str) -> Option<Doubt> {
         return None;
     }
     Some(nearest(word, known()).map_or(Doubt::Unknown, Doubt::Misspelt))
-}
-
-/// The nearest of `known` to `word`, if it is near enough to be what was meant.
-pub fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
-    let length = word.chars().count();
-    if length > 64 {
-        return None;
-    }
-    let allowed = match length {
-        0..=2 => return None,
-        3..=5 => 1,
-        _ => 2,
-    };
-    known
-        .map(|name| (strsim::osa_distance(&word.to_lowercase(), &name.to_lowercase()), name))
-        .filter(|(distance, _)| *distance <= allowed)
-        .min()
-        .map(|(_, name)| name)
 }
 
 /// Formats that the gate checks (JSON Schema 2020-12, validation section 7.3).

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::Limits;
 use super::graph::{Graph, Node};
-use super::keywords::{Doubt, FORMATS, KNOWN_FORMATS, doubt, nearest};
+use super::keywords::{Doubt, FORMATS, KNOWN_FORMATS, doubt};
 use super::problem;
+use crate::config::nearest;
 
 /// The most warnings about one schema.
 const MOST: usize = 20;

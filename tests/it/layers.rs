@@ -1,7 +1,7 @@
 //! Do imports go one way?
 //!
 //! `time`, `json`, `host`, `private`, `call`, `refusal`, `hold` ← `config`, `tools`, `store`, `metrics`, `trail`,
-//! `tls`, `telemetry` ← `gate`
+//! `tls`, `telemetry`, `notify` ← `gate`
 //! ← `front`, `review` ← `app` ← `cli`. Within one layer a module may use only the ones before it
 //! in this list, so that no circle can begin. Checks in `gate/` never use each other; what a file
 //! and its own children do among themselves is their business.
@@ -13,7 +13,7 @@ use std::path::Path;
 /// Lowest first. A file of a layer may use lower layers, and what stands before it in its own.
 const LAYERS: &[&[&str]] = &[
     &["time", "json", "host", "private", "call", "refusal", "hold"],
-    &["config", "tools", "store", "metrics", "trail", "tls", "telemetry"],
+    &["config", "tools", "store", "metrics", "trail", "tls", "telemetry", "notify"],
     &["gate"],
     &["front", "review"],
     &["app"],

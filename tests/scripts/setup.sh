@@ -3,7 +3,7 @@
 #
 #   setup.sh [PART…]      parts: system clients browser python tools cargo (default: all)
 #
-#   system   apt packages: npm, python3-venv, wrk, nginx-light, podman, runc …
+#   system   apt packages: npm, python3-venv, wrk, nginx-light, podman, runc, strace …
 #   clients  npm packages, pinned in tests/clients, with their own Node 22
 #   browser  Debian's Chromium, and the clients, which bring what drives it
 #   python   two virtual environments: mcp 1.x and mcp 2.x
@@ -41,7 +41,7 @@ once() {
 
 system() {
     local package missing=()
-    local needed=(npm python3-venv wrk nginx-light podman runc catatonit curl)
+    local needed=(npm python3-venv wrk nginx-light podman runc catatonit curl strace)
     for package in "${needed[@]}"; do
         case $package in
             python3-venv) python3 -m venv --help >/dev/null 2>&1 || missing+=("$package") ;;

@@ -1,22 +1,18 @@
 //! What is on record?
 //!
-//! Reads the trail of a state directory, also while a gate writes to it. Names in it come from
-//! outsiders, so whatever could steer a terminal is shown as an escape.
+//! Reads the trail of a state directory, also while a gate writes to it.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use super::shown::{plain, print, tell};
 use crate::trail::{self, Damage, Entries, Entry};
 
 const POLL: Duration = Duration::from_millis(200);
-/// A name in a line is cut after so many characters.
-const COLUMN: usize = 40;
 /// So many calls are named when a prefix fits more than one.
 const EXAMPLES: usize = 5;
 
@@ -109,7 +105,7 @@ pub(super) fn show(
     }
     match found.as_slice() {
         [] => Err(AuditFault::NoCall(plain(id).into_owned())),
-        [(_, entries)] => entries.iter().try_for_each(|entry| tell(entry, json, out)),
+        [(_, entries)] => Ok(entries.iter().try_for_each(|entry| tell(entry, json, out))?),
         many => Err(AuditFault::Ambiguous {
             id: plain(id).into_owned(),
             examples: many.iter().map(|(call, _)| plain(call).into_owned()).collect(),
@@ -163,147 +159,9 @@ fn call_id(entry: &Entry, wanted: &str) -> Option<String> {
     id.starts_with(wanted).then(|| id.to_owned())
 }
 
-fn print(entry: &Entry, json: bool, out: &mut dyn Write) -> io::Result<()> {
-    let body = String::from_utf8_lossy(&entry.body);
-    if json {
-        return writeln!(out, "{}", plain_json(&body));
-    }
-    let line = match serde_json::from_str(&body) {
-        Ok(value) => line(&value),
-        Err(_) => format!("entry {} is not JSON: {}", entry.index, cut(&body)),
-    };
-    writeln!(out, "{}", line.trim_end())
-}
-
-fn line(value: &Value) -> String {
-    let text = |key: &str| value.get(key).and_then(Value::as_str).map(cut).unwrap_or_default();
-    let start = format!("{:<27}", text("at"));
-    match text("kind").as_ref() {
-        "intent" => format!(
-            "{start}  {:<7}  {:<6}  {:<36}  {:<16}  {:<32}  {}",
-            text("effect"),
-            text("tier"),
-            text("id"),
-            text("agent"),
-            format!("{}/{}", text("server"), text("tool")),
-            text("code"),
-        ),
-        "outcome" => format!(
-            "{start}  {:<7}  {:<6}  {:<36}  {:<16}  {:<32}  {}",
-            "outcome",
-            "",
-            text("id"),
-            text("outcome"),
-            duration(value),
-            text("code"),
-        ),
-        kind => {
-            let mut rest = String::new();
-            for key in ["version", "config", "old", "new", "problem"] {
-                if value.get(key).is_some() {
-                    let _ = write!(rest, "  {key} {}", text(key));
-                }
-            }
-            format!("{start}  {kind:<7}{rest}")
-        }
-    }
-}
-
-fn duration(value: &Value) -> String {
-    let ms = |key: &str| value.get(key).and_then(Value::as_f64).unwrap_or_default() / 1000.0;
-    format!("{:.3} ms, gate {:.3} ms", ms("duration_us"), ms("gate_us"))
-}
-
-fn tell(entry: &Entry, json: bool, out: &mut dyn Write) -> Result<(), AuditFault> {
-    let body = String::from_utf8_lossy(&entry.body);
-    if json {
-        return Ok(writeln!(out, "{}", plain_json(&body))?);
-    }
-    let value: Value = serde_json::from_str(&body).unwrap_or_default();
-    let kind = value.get("kind").and_then(Value::as_str).unwrap_or("entry");
-    writeln!(out, "{} (entry {}, {})", plain(kind), entry.index, entry.chain)?;
-    for (key, member) in value.as_object().into_iter().flatten() {
-        if !["kind", "v"].contains(&key.as_str()) {
-            tree(key, member, 1, out)?;
-        }
-    }
-    Ok(())
-}
-
-fn tree(key: &str, value: &Value, depth: usize, out: &mut dyn Write) -> io::Result<()> {
-    let key = plain(key);
-    let margin = "  ".repeat(depth);
-    match value {
-        Value::Object(members) => {
-            writeln!(out, "{margin}{key}")?;
-            members.iter().try_for_each(|(key, member)| tree(key, member, depth + 1, out))
-        }
-        Value::Array(items) => {
-            writeln!(out, "{margin}{key}")?;
-            items.iter().try_for_each(|item| match item.as_object() {
-                Some(members) => {
-                    writeln!(out, "{margin}  -")?;
-                    members.iter().try_for_each(|(key, value)| tree(key, value, depth + 2, out))
-                }
-                None => tree("-", item, depth + 1, out),
-            })
-        }
-        Value::String(text) => writeln!(out, "{margin}{key:<12} {}", plain(text)),
-        other => writeln!(out, "{margin}{key:<12} {other}"),
-    }
-}
-
-/// A name for a line: safe, and not longer than a column is wide.
-fn cut(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(COLUMN) {
-        Some((at, _)) => Cow::Owned(format!("{}…", plain(text.get(..at).unwrap_or_default()))),
-        None => plain(text),
-    }
-}
-
-/// The text with escapes for whatever a terminal would obey or not show.
-fn plain(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(|c| c == '\\' || is_hidden(c)) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 16);
-    for character in text.chars() {
-        match character {
-            '\\' => shown.push_str("\\\\"),
-            hidden if is_hidden(hidden) => shown.extend(hidden.escape_unicode()),
-            other => shown.push(other),
-        }
-    }
-    Cow::Owned(shown)
-}
-
-/// JSON of the same meaning, without what a terminal would obey or not show.
-fn plain_json(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        if is_hidden(character) {
-            // Outside its strings, JSON has nothing of the kind but line breaks.
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                let _ = write!(shown, "\\u{unit:04x}");
-            }
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
-}
-
-fn is_hidden(character: char) -> bool {
-    character.is_control()
-        || matches!(character,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
-            | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}'
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{fe00}'..='\u{fe0f}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::shown::is_hidden;
     use super::*;
     use crate::trail::{Settings, Trail};
 

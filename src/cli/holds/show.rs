@@ -94,7 +94,10 @@ pub(super) fn hold(hold: &Value) -> String {
     list("it takes", hold, "/charges", charge, &mut text);
     arguments("arguments", hold.pointer("/arguments"), &mut text);
     if hold.pointer("/edited").is_some_and(|edited| !edited.is_null()) {
-        let by = format!("the agent's own arguments, before {} edited them", self::text(hold, "/edited/by"));
+        let by = format!(
+            "the agent's own arguments, before {} edited them",
+            self::text(hold, "/edited/by")
+        );
         arguments(&by, hold.pointer("/edited/arguments"), &mut text);
     }
     claimed(hold, &mut text);
@@ -116,7 +119,10 @@ fn head(hold: &Value, to: &mut String) {
         ("agent", if groups.is_empty() { agent } else { format!("{agent} ({groups})") }),
         ("wants", tool(hold)),
         ("tier", format!("{}, {harm}", text(hold, "/tier"))),
-        ("signatures", format!("{} of {} missing", text(hold, "/missing"), text(hold, "/approvals"))),
+        (
+            "signatures",
+            format!("{} of {} missing", text(hold, "/missing"), text(hold, "/approvals")),
+        ),
         ("may sign", names(hold, "/terms/reviewers")),
         ("also", names(hold, "/terms/escalated")),
         ("not before", text(hold, "/terms/not_before")),
@@ -186,7 +192,8 @@ fn signature(signature: &Value) -> String {
 fn happened(event: &Value) -> String {
     let by = text(event, "/by");
     let by = if by.is_empty() { by } else { format!(" by {by}") };
-    let line = format!("{}  {}{by}, {}", text(event, "/at"), text(event, "/what"), text(event, "/state"));
+    let line =
+        format!("{}  {}{by}, {}", text(event, "/at"), text(event, "/what"), text(event, "/state"));
     with_note(line, &text(event, "/note"))
 }
 
@@ -234,7 +241,11 @@ fn time(hold: &Value, at: &str) -> Option<At> {
 }
 
 fn left(until: At, now: At) -> String {
-    if until <= now { "over".to_owned() } else { format!("in {}", short(until.since(now).as_secs())) }
+    if until <= now {
+        "over".to_owned()
+    } else {
+        format!("in {}", short(until.since(now).as_secs()))
+    }
 }
 
 /// The two largest units say enough.

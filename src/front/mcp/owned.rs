@@ -1,9 +1,10 @@
 //! Whose session, stream or task is it?
 //!
 //! Upstream, all agents look like one client. So the gate remembers who was given which handle,
-//! and to everyone else the handle does not exist.
+//! and to everyone else the handle does not exist. An agent that opens more than its share loses
+//! the ones that it used least recently: agents forget to close, and nobody else pays for it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,46 +24,90 @@ pub struct Owned<T> {
     table: Mutex<Table<T>>,
 }
 
+/// A server, and a handle that it gave.
+type Key = (Arc<str>, Arc<str>);
+
 struct Table<T> {
-    entries: HashMap<(Arc<str>, String), Entry<T>>,
-    held: HashMap<Arc<str>, usize>,
+    entries: HashMap<Key, Entry<T>>,
+    /// Each agent's own, least recently used first.
+    held: HashMap<Arc<str>, BTreeMap<u64, Key>>,
+    /// Counts each use, so that their order is known.
+    turn: u64,
     swept: Instant,
-}
-
-impl<T> Table<T> {
-    fn sweep(&mut self, idle: Duration) {
-        self.entries.retain(|_, entry| entry.used.elapsed() < idle);
-        self.held.clear();
-        for entry in self.entries.values() {
-            *self.held.entry(Arc::clone(&entry.agent)).or_default() += 1;
-        }
-        self.swept = Instant::now();
-    }
-
-    fn drop_one(&mut self, agent: &Arc<str>) {
-        if let Some(held) = self.held.get_mut(agent) {
-            *held = held.saturating_sub(1);
-        }
-    }
 }
 
 struct Entry<T> {
     agent: Arc<str>,
+    turn: u64,
     used: Instant,
     note: T,
+}
+
+impl<T> Table<T> {
+    fn insert(&mut self, key: Key, agent: &Arc<str>, note: T) {
+        self.remove(&key);
+        self.turn += 1;
+        let (agent, turn) = (Arc::clone(agent), self.turn);
+        self.held.entry(Arc::clone(&agent)).or_default().insert(turn, key.clone());
+        self.entries.insert(key, Entry { agent, turn, used: Instant::now(), note });
+    }
+
+    fn remove(&mut self, key: &Key) {
+        let Some(entry) = self.entries.remove(key) else { return };
+        if let Some(held) = self.held.get_mut(&entry.agent) {
+            held.remove(&entry.turn);
+            if held.is_empty() {
+                self.held.remove(&entry.agent);
+            }
+        }
+    }
+
+    fn touch(&mut self, key: &Key) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        self.turn += 1;
+        if let Some(held) = self.held.get_mut(&entry.agent) {
+            held.remove(&entry.turn);
+            held.insert(self.turn, key.clone());
+        }
+        (entry.turn, entry.used) = (self.turn, Instant::now());
+    }
+
+    fn held_by(&self, agent: &Arc<str>) -> usize {
+        self.held.get(agent).map_or(0, BTreeMap::len)
+    }
+
+    fn least_recent_of(&self, agent: &Arc<str>) -> Option<Key> {
+        self.held.get(agent)?.first_key_value().map(|(_, key)| key.clone())
+    }
+
+    fn sweep(&mut self, idle: Duration) {
+        let gone: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.used.elapsed() >= idle)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in &gone {
+            self.remove(key);
+        }
+        self.swept = Instant::now();
+    }
 }
 
 impl<T: Clone> Owned<T> {
     /// At most `limit` handles, each forgotten after `idle` without use.
     /// To all but its owner, a handle is `unknown`.
     pub fn new(what: &'static str, unknown: Refusal, limit: usize, idle: Duration) -> Self {
-        let table = Table { entries: HashMap::new(), held: HashMap::new(), swept: Instant::now() };
+        let table =
+            Table { entries: HashMap::new(), held: HashMap::new(), turn: 0, swept: Instant::now() };
         Self { what, unknown, limit, idle, table: Mutex::new(table) }
     }
 
     /// Gives a handle to an agent.
     ///
-    /// One agent gets at most a quarter of the table, so that it cannot lock the others out.
+    /// One agent has at most a quarter of the table, so that it cannot lock the others out. Beyond
+    /// that, or where the table is full, its least recently used handle makes room: whoever comes
+    /// back with that one is told that it is unknown, and begins anew.
     pub fn claim(
         &self,
         server: &Arc<str>,
@@ -77,7 +122,7 @@ impl<T: Clone> Owned<T> {
             });
         }
         let mut table = self.lock();
-        let key = (Arc::clone(server), handle.to_owned());
+        let key = key(server, handle);
         if let Some(entry) = table.entries.get(&key)
             && entry.agent != *agent
             && entry.used.elapsed() < self.idle
@@ -88,12 +133,12 @@ impl<T: Clone> Owned<T> {
             });
         }
         self.sweep_now_and_then(&mut table);
-        self.room_in(&table, agent)?;
-        let entry = Entry { agent: Arc::clone(agent), used: Instant::now(), note };
-        if let Some(old) = table.entries.insert(key, entry) {
-            table.drop_one(&old.agent);
+        table.remove(&key);
+        if self.is_crowded(&table, agent) {
+            let oldest = table.least_recent_of(agent).ok_or(Refusal::Overloaded(self.what))?;
+            table.remove(&oldest);
         }
-        *table.held.entry(Arc::clone(agent)).or_default() += 1;
+        table.insert(key, agent, note);
         Ok(())
     }
 
@@ -101,15 +146,14 @@ impl<T: Clone> Owned<T> {
     pub fn room(&self, agent: &Arc<str>) -> Result<(), Refusal> {
         let mut table = self.lock();
         self.sweep_now_and_then(&mut table);
-        self.room_in(&table, agent)
-    }
-
-    fn room_in(&self, table: &Table<T>, agent: &Arc<str>) -> Result<(), Refusal> {
-        let held = table.held.get(agent).copied().unwrap_or(0);
-        if table.entries.len() >= self.limit || held >= (self.limit / 4).max(1) {
+        if self.is_crowded(&table, agent) && table.held_by(agent) == 0 {
             return Err(Refusal::Overloaded(self.what));
         }
         Ok(())
+    }
+
+    fn is_crowded(&self, table: &Table<T>, agent: &Arc<str>) -> bool {
+        table.entries.len() >= self.limit || table.held_by(agent) >= (self.limit / 4).max(1)
     }
 
     fn sweep_now_and_then(&self, table: &mut Table<T>) {
@@ -123,22 +167,20 @@ impl<T: Clone> Owned<T> {
     /// What was noted of an agent's own handle; anybody else's does not exist.
     pub fn find(&self, server: &Arc<str>, handle: &str, agent: &Arc<str>) -> Result<T, Refusal> {
         let mut table = self.lock();
-        let key = (Arc::clone(server), handle.to_owned());
-        match table.entries.get_mut(&key) {
+        let key = key(server, handle);
+        let note = match table.entries.get(&key) {
             Some(entry) if entry.agent == *agent && entry.used.elapsed() < self.idle => {
-                entry.used = Instant::now();
-                Ok(entry.note.clone())
+                entry.note.clone()
             }
-            _ => Err(self.unknown.clone()),
-        }
+            _ => return Err(self.unknown.clone()),
+        };
+        table.touch(&key);
+        Ok(note)
     }
 
     /// Forgets a handle.
     pub fn release(&self, server: &Arc<str>, handle: &str) {
-        let mut table = self.lock();
-        if let Some(entry) = table.entries.remove(&(Arc::clone(server), handle.to_owned())) {
-            table.drop_one(&entry.agent);
-        }
+        self.lock().remove(&key(server, handle));
     }
 
     /// How many there are.
@@ -154,6 +196,10 @@ impl<T: Clone> Owned<T> {
     fn lock(&self) -> std::sync::MutexGuard<'_, Table<T>> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn key(server: &Arc<str>, handle: &str) -> Key {
+    (Arc::clone(server), Arc::from(handle))
 }
 
 #[cfg(test)]
@@ -184,19 +230,41 @@ mod tests {
     #[test]
     fn b11_one_agent_cannot_fill_the_table() {
         let owned = Owned::new("session", Refusal::Unknown("session"), 8, Duration::from_secs(60));
-        let open = |agent: &str, n: usize| {
+        let crm = arc("crm");
+        let opened = |agent: &str, n: usize| {
             (0..n)
-                .filter(|i| {
-                    owned.claim(&arc("crm"), &format!("{agent}{i}"), &arc(agent), ()).is_ok()
-                })
+                .filter(|i| owned.claim(&crm, &format!("{agent}{i}"), &arc(agent), ()).is_ok())
                 .count()
         };
-        assert_eq!(open("ada", 100), 2);
-        assert_eq!(open("bob", 100), 2);
-        assert_eq!(open("eve", 100), 2);
-        assert_eq!(open("joe", 100), 2);
-        assert_eq!(open("kim", 100), 0);
-        assert_eq!(owned.len(), 8);
+        for (agent, all) in [("ada", 2), ("bob", 4), ("eve", 6), ("joe", 8)] {
+            assert_eq!((opened(agent, 100), owned.len()), (100, all));
+        }
+        assert_eq!((opened("kim", 100), owned.len()), (0, 8));
+        assert!(owned.room(&arc("kim")).is_err());
+        assert!(owned.room(&arc("ada")).is_ok());
+    }
+
+    #[test]
+    fn b11_what_an_agent_used_least_recently_makes_room_for_its_next() {
+        let owned = Owned::new("session", Refusal::Unknown("session"), 12, Duration::from_secs(60));
+        let (crm, ada, bob) = (arc("crm"), arc("ada"), arc("bob"));
+        owned.claim(&crm, "his", &bob, ()).unwrap();
+        for handle in ["a", "b", "c"] {
+            owned.claim(&crm, handle, &ada, ()).unwrap();
+        }
+        // It talks in the first one, and tries somebody else's.
+        owned.find(&crm, "a", &ada).unwrap();
+        owned.find(&crm, "b", &bob).unwrap_err();
+        for (opened, gone) in [("d", "b"), ("e", "c"), ("f", "a"), ("f", "none")] {
+            owned.claim(&crm, opened, &ada, ()).unwrap();
+            assert!(owned.find(&crm, gone, &ada).is_err(), "{gone}");
+            assert_eq!(owned.len(), 4);
+        }
+        owned.release(&crm, "d");
+        owned.claim(&crm, "g", &ada, ()).unwrap();
+        for (handle, agent) in [("e", &ada), ("f", &ada), ("g", &ada), ("his", &bob)] {
+            assert!(owned.find(&crm, handle, agent).is_ok(), "{handle}");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! From the syntax tree, erring to more: what is held under another name counts where it is first
 //! named, and what ends in a variable counts as all that is above it.
 
+mod path;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use regorus::unstable::{Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, RuleHead, Span};
@@ -10,6 +12,7 @@ use regorus::unstable::{Expr, Literal, LiteralStmt, Module, Query, Ref, Rule, Ru
 use super::builtins::{self, Standing};
 use super::paths::Reads;
 use super::source::Problem;
+use path::{dotted, unwind};
 
 /// All rules of one name in one package.
 #[derive(Debug, Default)]
@@ -95,48 +98,6 @@ pub(super) fn survey(module: &Module, rules: &mut Rules, problems: &mut Vec<Prob
 
 pub(super) fn problem(span: &Span, message: String) -> Problem {
     Problem { path: span.source.get_path().clone(), line: span.line, column: span.col, message }
-}
-
-/// A reference taken apart: `root.fixed.fixed[index]…`.
-struct Path<'a> {
-    root: &'a Expr,
-    /// Components up to the first that is not written out.
-    fixed: Vec<String>,
-    /// Whether anything comes after `fixed`.
-    open: bool,
-    indexes: Vec<&'a Expr>,
-}
-
-fn unwind(mut expr: &Expr) -> Path<'_> {
-    let mut steps = Vec::new();
-    let root = loop {
-        match expr {
-            Expr::RefDot { refr, field, .. } => {
-                steps.push(Ok(field.1.as_string().map_or(field.0.text(), |text| text)));
-                expr = refr;
-            }
-            Expr::RefBrack { refr, index, .. } => {
-                steps.push(match &**index {
-                    Expr::String { value: regorus::Value::String(text), .. } => Ok(&**text),
-                    other => Err(other),
-                });
-                expr = refr;
-            }
-            root => break root,
-        }
-    };
-    let mut path = Path { root, fixed: Vec::new(), open: false, indexes: Vec::new() };
-    for step in steps.into_iter().rev() {
-        match step {
-            Ok(field) if !path.open => path.fixed.push(field.to_owned()),
-            Ok(_) => {}
-            Err(index) => {
-                path.open = true;
-                path.indexes.push(index);
-            }
-        }
-    }
-    path
 }
 
 type Aliases = BTreeMap<String, Vec<(bool, Vec<String>)>>;
@@ -394,15 +355,6 @@ impl Walk<'_> {
             self.facts.calls.push((full, name, problem(span, String::new())));
         }
     }
-}
-
-fn dotted(root: &str, fixed: &[String]) -> String {
-    let mut name = root.to_owned();
-    for part in fixed {
-        name.push('.');
-        name.push_str(part);
-    }
-    name
 }
 
 fn is_constant(expr: &Expr) -> bool {

@@ -8,8 +8,8 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::gate::desk::StepFault;
 use crate::gate::EditFault;
+use crate::gate::desk::StepFault;
 use crate::hold::{Barred, State};
 use crate::json;
 use crate::store::StoreFault;

@@ -85,9 +85,7 @@ pub(super) fn reviewer(
 /// A name that reads the same in page, record and terminal, and that no other name looks like.
 fn is_name(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"._@+:/-".contains(&b);
-    (1..=ID_BYTES).contains(&text.len())
-        && text.bytes().all(plain)
-        && !text.starts_with("group:")
+    (1..=ID_BYTES).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with("group:")
 }
 
 #[cfg(test)]
@@ -100,7 +98,8 @@ mod tests {
 
     #[test]
     fn a_person_is_who_the_claims_name() {
-        let many = format!(r#"{{"email":"a@b.c","email_verified":true,"groups":{:?}}}"#, ["g"; 257]);
+        let many =
+            format!(r#"{{"email":"a@b.c","email_verified":true,"groups":{:?}}}"#, ["g"; 257]);
         for (text, expected) in [
             (r#"{"email":"ann@x.y","email_verified":true}"#, Ok(("ann@x.y", vec![]))),
             (

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
-use axum::Router;
 use axum_extra::extract::cookie::{Cookie, SameSite, SignedCookieJar};
 use http::{HeaderMap, StatusCode};
 use maud::{DOCTYPE, html};
@@ -38,10 +38,7 @@ pub struct Door {
 
 /// The two paths.
 pub fn routes(door: Arc<Door>) -> Router {
-    Router::new()
-        .route(SIGN_IN, get(begin))
-        .route(CALLBACK, get(come_back))
-        .with_state(door)
+    Router::new().route(SIGN_IN, get(begin)).route(CALLBACK, get(come_back)).with_state(door)
 }
 
 async fn begin(State(door): State<Arc<Door>>) -> Response {
@@ -80,16 +77,11 @@ async fn come_back(
 }
 
 /// What was begun in this browser, and the code that the issuer gave for it.
-fn back(
-    kept: Option<&Cookie<'_>>,
-    query: &str,
-    now: At,
-) -> Result<(Flow, String), Fault> {
+fn back(kept: Option<&Cookie<'_>>, query: &str, now: At) -> Result<(Flow, String), Fault> {
     let kept = kept.and_then(|cookie| serde_json::from_str::<Flow>(cookie.value()).ok());
     let flow = kept.filter(|flow| now < flow.until).ok_or(Fault::Stale)?;
     let once = |wanted: &str| {
-        let mut found =
-            form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == wanted);
+        let mut found = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == wanted);
         match (found.next(), found.next()) {
             (Some((_, value)), None) if value.len() <= PARAMETER_BYTES => Some(value.into_owned()),
             _ => None,

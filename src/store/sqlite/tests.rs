@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -186,26 +186,18 @@ impl Drop for TinyDisk {
 async fn a_full_disk_refuses_changes_loses_none_and_recovers_without_a_restart() {
     let Some(disk) = TinyDisk::mount() else { return };
     let path = disk.0.path().join("state/holds.db");
-    let store = Sqlite::open(&path).unwrap();
     let ballast = disk.0.path().join("ballast");
+    std::fs::write(&ballast, vec![1; 96 * 1024]).unwrap();
+    let store = Sqlite::open(&path).unwrap();
     let mut kept = Vec::new();
-    // Room for some, and no more.
-    for number in 0..5 {
-        let hold = held(number, "ada");
-        store.insert(hold.clone(), AMPLE).await.unwrap();
-        kept.push(hold);
-    }
-    let mut file = File::create(&ballast).unwrap();
-    while file.write_all(&[1; 1024]).is_ok() {}
-    let mut number = 5;
     let fault = loop {
-        let hold = held(number, "ada");
-        number += 1;
+        let hold = held(kept.len() as u64, "ada");
         match store.insert(hold.clone(), AMPLE).await {
             Ok(_) => kept.push(hold),
             Err(fault) => break fault,
         }
     };
+    assert!(!kept.is_empty(), "there was room for some");
     assert!(matches!(fault, StoreFault::Broken(_)), "{fault}");
     // Again and again: refused each time, also of those that are there; and they stay.
     let mut refused = 0;
@@ -221,7 +213,6 @@ async fn a_full_disk_refuses_changes_loses_none_and_recovers_without_a_restart()
     for hold in &kept {
         assert_eq!(store.hold(hold.id).await.unwrap().as_ref(), Some(hold));
     }
-    drop(file);
     std::fs::remove_file(&ballast).unwrap();
     for next in 0..3 {
         let hold = held(1000 + next, "ada");

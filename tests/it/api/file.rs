@@ -49,8 +49,11 @@ impl File {
     }
 
     pub(super) fn was_asked_for_everything_but(&self, others: &[&str]) {
-        let all: BTreeSet<String> =
-            self.operations().into_iter().map(|(_, _, o)| o["operationId"].as_str().unwrap().to_owned()).collect();
+        let all: BTreeSet<String> = self
+            .operations()
+            .into_iter()
+            .map(|(_, _, o)| o["operationId"].as_str().unwrap().to_owned())
+            .collect();
         let asked = self.asked.borrow();
         let left: Vec<_> = all.difference(&asked).collect();
         assert_eq!(left, others);
@@ -109,7 +112,8 @@ impl File {
         let (mut names, mut parts) = (BTreeSet::new(), vec![schema]);
         while let Some(part) = parts.pop() {
             let part = self.resolved(part);
-            names.extend(part["properties"].as_object().into_iter().flatten().map(|(name, _)| name));
+            names
+                .extend(part["properties"].as_object().into_iter().flatten().map(|(name, _)| name));
             parts.extend(part["allOf"].as_array().into_iter().flatten());
         }
         for name in value.as_object().unwrap().keys() {

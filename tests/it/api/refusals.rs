@@ -37,7 +37,9 @@ fn what_cannot_be_understood_changes_nothing() {
     file.describes_error(&answer, "too_large");
     let typo = raw(&gate, "POST", &path, &[JSON, &bearer("ann")], br#"{"hahs":"x"}"#);
     assert!(typo.text().contains("did you mean `hash`?"), "{}", typo.text());
-    for kind in ["content-type: text/plain", "content-type: application/x-www-form-urlencoded", "x: y"] {
+    for kind in
+        ["content-type: text/plain", "content-type: application/x-www-form-urlencoded", "x: y"]
+    {
         let answer = raw(&gate, "POST", &path, &[kind, &bearer("ann")], b"{}");
         assert_eq!(answer.status, 415, "{kind}");
         file.describes_error(&answer, "unsupported_media_type");

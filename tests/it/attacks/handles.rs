@@ -136,25 +136,42 @@ fn b09_a_session_that_is_ended_is_gone() {
 
 #[test]
 fn b11_sessions_are_bounded_for_each_agent() {
-    let two = Two::new(|setup| setup.config("limits: {sessions: 8}")).with_sessions(&[]);
-    let opened = |agent| (0..20).filter(|_| two.initialize(agent).status == 200).count();
-    assert_eq!(opened("ada"), 2);
-    assert_eq!(opened("bob"), 2);
-    let refused = two.initialize("ada");
-    assert_eq!((refused.status, refused.code().as_str()), (503, "overloaded"));
-    assert_eq!(refused.header("mcp-session-id"), None);
-    // The server is not made to open sessions that nobody can use.
-    assert_eq!(two.upstream.calls().len(), 4);
+    let two = Two::new(|setup| setup.config("limits: {sessions: 8}")).with_sessions(&["kept"]);
+    let opened = |agent| {
+        let response = two.initialize(agent);
+        assert_eq!(response.status, 200);
+        response.header("mcp-session-id").unwrap().to_owned()
+    };
+    let echo = call(1, "echo", "{}");
+    let talks = |agent, id: &str| two.as_agent(agent, &[("mcp-session-id", id)], &echo).status;
+    let kept = opened("bob");
+    let hers: Vec<_> = (0..100).map(|_| opened("ada")).collect();
+    assert_eq!(two.gate.metric("countersign_sessions_open", &[]), 3.0);
+    // What she used last is hers yet; what she left behind is gone, and she begins anew.
+    let (gone, last) = hers.split_at(98);
+    for id in [&gone[0], &gone[97]] {
+        assert_eq!(talks("ada", id), 404);
+    }
+    assert_eq!((talks("ada", &last[1]), talks("ada", &last[0])), (200, 200));
+    opened("ada");
+    assert_eq!((talks("ada", &last[1]), talks("ada", &last[0])), (404, 200));
+    assert_eq!(talks("bob", &kept), 200);
 }
 
 #[test]
 fn b11_an_idle_session_makes_room() {
-    let two = Two::new(|setup| setup.config("limits: {sessions: 4, session_idle: 1s}"))
+    let two = Two::new(|setup| setup.config("limits: {sessions: 1, session_idle: 1s}"))
         .with_sessions(&["first"]);
     assert_eq!(two.initialize("ada").status, 200);
-    assert_eq!(two.initialize("ada").status, 503);
+    let sent = two.upstream.calls().len();
+    // Another agent's session is nobody's to take.
+    let refused = two.initialize("bob");
+    assert_eq!((refused.status, refused.code().as_str()), (503, "overloaded"));
+    assert_eq!(refused.header("mcp-session-id"), None);
+    // The server is not made to open sessions that nobody can use.
+    assert_eq!(two.upstream.calls().len(), sent);
     let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while two.initialize("ada").status != 200 {
+    while two.initialize("bob").status != 200 {
         assert!(std::time::Instant::now() < until, "the first session never ends");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::Modern;
-use crate::support::{Connection, Events, Gate, Reply, Setup, Upstream, call, post, rpc, tool};
+use crate::support::{
+    Connection, Events, Gate, Reply, Sender, Setup, Upstream, call, post, rpc, tool,
+};
 
 /// A tool with a promise about its result.
 fn report() -> Value {
@@ -53,14 +55,27 @@ impl Session {
         connection
     }
 
-    fn listen(&self) -> Connection {
+    /// Sends what the server answers with a stream; both ends of that.
+    fn ask(&self, method: &'static str, body: &str) -> (Connection, Sender) {
+        let streams = self.upstream.stream_on(method);
+        let mut connection = self.send(body);
+        let sender = streams.next();
+        assert_eq!(connection.head().status, 200);
+        (connection, sender)
+    }
+
+    /// Resumes a stream; both ends of that.
+    fn listen(&self) -> (Connection, Sender) {
+        let streams = self.upstream.stream_on("GET");
         let mut connection = self.gate.connect();
         connection.send(
             b"GET /mcp/crm HTTP/1.1\r\nhost: localhost\r\nmcp-session-id: s\r\n\
               mcp-protocol-version: 2025-11-25\r\naccept: text/event-stream\r\n\
               last-event-id: 1\r\n\r\n",
         );
-        connection
+        let sender = streams.next();
+        assert_eq!(connection.head().status, 200);
+        (connection, sender)
     }
 }
 
@@ -79,10 +94,7 @@ const NEWS: &str = r#"{"jsonrpc":"2.0","method":"notifications/message","params"
 #[test]
 fn b06_a_server_may_not_ask_the_client_what_policy_denies() {
     let session = Session::new(QUIET);
-    let streams = session.upstream.stream_on("tools/call");
-    let mut connection = session.send(&call(5, "echo", "{}"));
-    let server = streams.next();
-    assert_eq!(connection.head().status, 200);
+    let (mut connection, server) = session.ask("tools/call", &call(5, "echo", "{}"));
     for (id, method) in [
         ("\"q1\"", "sampling/createMessage"),
         ("2", "elicitation/create"),
@@ -120,10 +132,7 @@ fn b06_a_server_may_not_ask_the_client_what_policy_denies() {
 #[test]
 fn b06_what_policy_allows_a_server_may_ask() {
     let session = Session::new("allow := true\n\nvisible := true");
-    let streams = session.upstream.stream_on("tools/call");
-    let mut connection = session.send(&call(5, "echo", "{}"));
-    let server = streams.next();
-    assert_eq!(connection.head().status, 200);
+    let (mut connection, server) = session.ask("tools/call", &call(5, "echo", "{}"));
     let question =
         r#"{"jsonrpc":"2.0","id":"q","method":"elicitation/create","params":{"message":"who?"}}"#;
     server.data(question);
@@ -172,10 +181,7 @@ fn b06_an_input_required_result_asks_only_what_policy_allows() {
 #[test]
 fn b09_an_answer_to_nothing_that_was_asked_is_dropped() {
     let session = Session::new(QUIET);
-    let streams = session.upstream.stream_on("tools/call");
-    let mut connection = session.send(&call(5, "report", "{}"));
-    let server = streams.next();
-    assert_eq!(connection.head().status, 200);
+    let (mut connection, server) = session.ask("tools/call", &call(5, "report", "{}"));
     for id in ["6", "\"5\"", "5.0", "\"\"", "[5]", "{}", "true"] {
         server.data(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[]}}}}"#));
     }
@@ -199,18 +205,12 @@ fn b09_an_answer_to_nothing_that_was_asked_is_dropped() {
 #[test]
 fn b07_a_list_that_comes_on_another_stream_is_still_for_one_agent() {
     let session = Session::new(QUIET);
-    let lists = session.upstream.stream_on("tools/list");
-    let gets = session.upstream.stream_on("GET");
-    let mut asking = session.send(&rpc(5, "tools/list", "{}"));
-    let list = lists.next();
-    assert_eq!(asking.head().status, 200);
+    let (mut asking, list) = session.ask("tools/list", &rpc(5, "tools/list", "{}"));
     list.raw("id: 1\ndata: \n\n");
     assert!(asking.event().unwrap().starts_with("id: 1"));
     drop((asking, list));
     // The client resumes, and the server answers there.
-    let mut listening = session.listen();
-    let server = gets.next();
-    assert_eq!(listening.head().status, 200);
+    let (mut listening, server) = session.listen();
     server.data(&listed(5));
     assert_eq!(names(&listening.message().unwrap()), ["echo"]);
     // Nobody asked that.
@@ -226,17 +226,11 @@ fn b07_a_list_that_comes_on_another_stream_is_still_for_one_agent() {
 #[test]
 fn b07_an_id_used_again_does_not_unlock_the_answer_to_the_first() {
     let session = Session::new(QUIET);
-    let lists = session.upstream.stream_on("tools/list");
-    let gets = session.upstream.stream_on("GET");
-    let mut asking = session.send(&rpc(5, "tools/list", "{}"));
-    let list = lists.next();
-    assert_eq!(asking.head().status, 200);
+    let (asking, list) = session.ask("tools/list", &rpc(5, "tools/list", "{}"));
     list.raw("id: 1\ndata: \n\n");
     drop((asking, list));
     assert_eq!(session.send(&rpc(5, "ping", "{}")).response().json()["id"], 5);
-    let mut listening = session.listen();
-    let server = gets.next();
-    assert_eq!(listening.head().status, 200);
+    let (mut listening, server) = session.listen();
     server.data(&listed(5));
     server.data(NEWS);
     assert_eq!(listening.message().unwrap()["method"], "notifications/message");
@@ -245,16 +239,10 @@ fn b07_an_id_used_again_does_not_unlock_the_answer_to_the_first() {
 #[test]
 fn b07_a_result_that_comes_on_another_stream_is_held_to_its_tool() {
     let session = Session::new(QUIET);
-    let calls = session.upstream.stream_on("tools/call");
-    let gets = session.upstream.stream_on("GET");
-    let mut asking = session.send(&call(5, "report", "{}"));
-    let answering = calls.next();
-    assert_eq!(asking.head().status, 200);
+    let (asking, answering) = session.ask("tools/call", &call(5, "report", "{}"));
     answering.raw("id: 1\ndata: \n\n");
     drop((asking, answering));
-    let mut listening = session.listen();
-    let server = gets.next();
-    assert_eq!(listening.head().status, 200);
+    let (mut listening, server) = session.listen();
     server.data(
         r#"{"jsonrpc":"2.0","id":5,"result":{"content":[],"structuredContent":{"total":"all"}}}"#,
     );
@@ -268,16 +256,10 @@ fn b07_a_result_that_comes_on_another_stream_is_held_to_its_tool() {
 #[test]
 fn b07_an_answer_elsewhere_closes_the_record_while_its_own_stream_is_open() {
     let session = Session::new(QUIET);
-    let calls = session.upstream.stream_on("tools/call");
-    let gets = session.upstream.stream_on("GET");
-    let mut asking = session.send(&call(5, "echo", "{}"));
-    let answering = calls.next();
-    assert_eq!(asking.head().status, 200);
+    let (mut asking, answering) = session.ask("tools/call", &call(5, "echo", "{}"));
     answering.raw("id: 1\ndata: \n\n");
     assert!(asking.event().is_some());
-    let mut listening = session.listen();
-    let server = gets.next();
-    assert_eq!(listening.head().status, 200);
+    let (mut listening, server) = session.listen();
     server.data(r#"{"jsonrpc":"2.0","id":5,"result":{"content":[]}}"#);
     assert_eq!(listening.message().unwrap()["id"], 5);
     let outcome = session.gate.entries("outcome", 1).remove(0);
@@ -344,10 +326,7 @@ fn h04_no_word_beside_a_result_keeps_it_from_being_checked() {
 #[test]
 fn h01_a_list_that_changes_is_learnt_at_once() {
     let session = Session::new("allow := true\n\nvisible := true");
-    let gets = session.upstream.stream_on("GET");
-    let mut listening = session.listen();
-    let server = gets.next();
-    assert_eq!(listening.head().status, 200);
+    let (mut listening, server) = session.listen();
     // Right after another: neither may be lost.
     for nth in 0..3 {
         let name = format!("new{nth}");

@@ -27,6 +27,7 @@ pub(crate) struct Setup {
     top: String,
     files: Vec<(String, String)>,
     wait_ready: bool,
+    descriptors: Option<String>,
 }
 
 impl Setup {
@@ -49,6 +50,7 @@ impl Setup {
             top: String::new(),
             files: files.map(|(name, text)| (name.to_owned(), text.to_owned())).into(),
             wait_ready: true,
+            descriptors: None,
         }
     }
 
@@ -117,6 +119,36 @@ impl Setup {
         self
     }
 
+    /// With at most so many file descriptors: the soft limit, and what it may be raised to.
+    pub(crate) fn descriptors(mut self, soft: u32, hard: u32) -> Self {
+        self.descriptors = Some(format!("--nofile={soft}:{hard}"));
+        self
+    }
+
+    fn spawn(&self, directory: &Path) -> Child {
+        let log = fs::File::create(directory.join("gate.log")).unwrap();
+        let binary = env!("CARGO_BIN_EXE_countersign");
+        let mut command = match &self.descriptors {
+            None => Command::new(binary),
+            Some(limit) => {
+                // It becomes the gate, under the same process id.
+                let mut command = Command::new("prlimit");
+                command.args([limit, binary]);
+                command
+            }
+        };
+        command
+            .arg("run")
+            .args(["--config", "countersign.yaml"])
+            .current_dir(directory)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
     fn write(&self, directory: &Path, agents: SocketAddr, operators: SocketAddr) {
         for (name, text) in &self.files {
             let path = directory.join(name);
@@ -159,7 +191,7 @@ impl Gate {
         for _ in 0..5 {
             let (agents, operators) = (free_port(), free_port());
             setup.write(directory.path(), agents, operators);
-            let child = spawn(directory.path());
+            let child = setup.spawn(directory.path());
             let mut gate = Self { child, directory, agents, operators };
             match gate.up(setup.wait_ready) {
                 Ok(()) => return gate,
@@ -173,7 +205,7 @@ impl Gate {
     /// Starts one with the state of another, which has to be refused; what it says.
     pub(crate) fn refused_to_start(setup: &Setup, directory: &Path) -> String {
         setup.write(directory, free_port(), free_port());
-        let mut child = spawn(directory);
+        let mut child = setup.spawn(directory);
         assert_eq!(child.wait().unwrap().code(), Some(1));
         fs::read_to_string(directory.join("gate.log")).unwrap()
     }
@@ -183,7 +215,7 @@ impl Gate {
         let directory = tempfile::tempdir().unwrap();
         let (agents, operators) = (free_port(), free_port());
         setup.write(directory.path(), agents, operators);
-        let child = spawn(directory.path());
+        let child = setup.spawn(directory.path());
         let mut gate = Self { child, directory, agents, operators };
         let until = Instant::now() + PATIENCE;
         loop {
@@ -308,6 +340,19 @@ impl Gate {
         peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
+    /// Waits until it has as many files and sockets open as it should.
+    pub(crate) fn until_open(&self, enough: impl Fn(usize) -> bool) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count();
+            if enough(open) {
+                return;
+            }
+            assert!(Instant::now() < until, "it has {open} files and sockets open");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// The process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
@@ -430,18 +475,4 @@ fn free_port() -> SocketAddr {
         .map(|port| SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap())))
         .find(|address| TcpListener::bind(address).is_ok())
         .expect("a free port")
-}
-
-fn spawn(directory: &Path) -> Child {
-    let log = fs::File::create(directory.join("gate.log")).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_countersign"))
-        .arg("run")
-        .args(["--config", "countersign.yaml"])
-        .current_dir(directory)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap()
 }

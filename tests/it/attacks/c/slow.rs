@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use super::h2::{BOUND, memory};
 use crate::support::{Gate, Reply, Setup, Upstream, call, post, tool};
 
@@ -145,15 +147,41 @@ fn c13_heads_have_bounds() {
 }
 
 #[test]
-fn c13_thousands_that_say_nothing_leave_room_for_one_that_does() {
+fn c13_ten_thousand_that_say_nothing_leave_room_for_one_that_does() {
+    const SILENT: usize = 10_000;
+    // This end has as many.
+    let hard = getrlimit(Resource::Nofile).maximum;
+    assert!(hard.is_none_or(|hard| hard > 11_000), "ulimit -Hn is {hard:?}");
+    setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }).unwrap();
     let (upstream, body) = echo();
-    let limits = "limits: {connections: 2100, connection_idle: 3s, header_timeout: 3s}";
-    let gate = Gate::start(&Setup::to(&upstream).config(limits));
-    let mut silent: Vec<_> = (0..2000).map(|_| TcpStream::connect(gate.agents).unwrap()).collect();
+    // Longer than a test may wait: none is sent away meanwhile.
+    let limits = "limits: {connections: 10100, connection_idle: 10m, header_timeout: 10m}";
+    // 1024 is what most systems begin with; the gate asks for more by itself.
+    let gate = Gate::start(&Setup::to(&upstream).config(limits).descriptors(1024, 11_000));
+    let mut silent = Vec::new();
+    while silent.len() < SILENT {
+        // Fewer than the kernel keeps for who accepts: beyond that, connecting takes seconds.
+        silent.extend((0..500).map(|_| TcpStream::connect(gate.agents).unwrap()));
+        gate.until_open(|descriptors| descriptors > silent.len());
+    }
     for _ in 0..20 {
         assert_eq!(gate.post(&body).status, 200);
     }
     assert!(memory(&gate) < BOUND, "{}", memory(&gate));
+    drop(silent);
+    gate.until_open(|descriptors| descriptors < 100);
+    assert_eq!(gate.post(&body).status, 200);
+    // 10,100 connections, 1024 calls and 2000 streams are more than 11,000.
+    assert!(gate.log().contains("file descriptors"), "{}", gate.log());
+}
+
+#[test]
+fn c13_a_crowd_that_says_nothing_is_sent_away() {
+    let (upstream, body) = echo();
+    let limits = "limits: {connections: 2100, connection_idle: 3s, header_timeout: 3s}";
+    let gate = Gate::start(&Setup::to(&upstream).config(limits));
+    let mut silent: Vec<_> = (0..2000).map(|_| TcpStream::connect(gate.agents).unwrap()).collect();
+    assert_eq!(gate.post(&body).status, 200);
     for stream in &mut silent {
         assert_eq!(until_closed(stream).as_deref(), Some(""));
     }

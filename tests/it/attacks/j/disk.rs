@@ -1,7 +1,8 @@
-//! I05: the disk is full.
+//! I05: the disk is full, or fails.
 
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 
 use crate::support::{Gate, Setup, Upstream, call, tool};
 
@@ -61,6 +62,74 @@ fn i05_on_a_full_disk_nothing_goes_up_and_space_is_all_it_takes() {
     assert_eq!(upstream.calls().len(), sent + 1);
     gate.trail();
     assert_eq!(gate.stop(), 0);
+}
+
+/// Makes syncs of a gate fail from now on, as a disk would, until dropped: by `strace`, which
+/// answers in the kernel's place.
+struct FailingSyncs(Child);
+
+impl FailingSyncs {
+    /// `which` of them, from the first: `1` is that one alone, `1+` is all.
+    fn of(gate: &Gate, which: &str) -> Self {
+        let fault = format!("inject=fdatasync,fsync:error=EIO:when={which}");
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-e", "trace=fdatasync,fsync", "-e", &fault, "-o", "/dev/null", "-p"]);
+        strace.arg(gate.pid().to_string()).stderr(Stdio::piped());
+        let mut child = strace.spawn().expect("strace; run tests/scripts/setup.sh system");
+        // It says so once it holds all threads.
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("attached") {
+            line.clear();
+            assert_ne!(said.read_line(&mut line).unwrap(), 0, "strace does not attach");
+        }
+        Self(child)
+    }
+}
+
+impl Drop for FailingSyncs {
+    fn drop(&mut self) {
+        // An interrupt: killed, it would leave the gate stopped.
+        let _ = Command::new("kill").args(["-s", "INT", &self.0.id().to_string()]).status();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn i05_after_a_sync_that_failed_nothing_goes_up_until_a_restart() {
+    // A second sync would succeed, without the pages that the first one lost.
+    for which in ["1", "1+"] {
+        let upstream = Upstream::of_tools(&[tool("echo", "{}")]);
+        let tiers = "server: crm\ntools:\n  \"*\": {tier: high}\n";
+        let setup = Setup::to(&upstream).file("tools/all.yaml", tiers);
+        let gate = Gate::start(&setup);
+        let body = call(1, "echo", "{}");
+        for _ in 0..5 {
+            assert_eq!(gate.post(&body).json()["result"]["content"][0]["text"], "echo");
+        }
+        // What nobody waits for is synced too: with that out of the way, the next is a call's.
+        gate.entries("outcome", 5);
+        let failing = FailingSyncs::of(&gate, which);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| assert_eq!(gate.post(&body).code(), "record_failed", "{which}"));
+            }
+        });
+        drop(failing);
+        assert_eq!(gate.post(&body).code(), "record_failed", "{which}");
+        // Refused in any case, and so it says what it was refused for.
+        assert_eq!(gate.post(&call(2, "missing", "{}")).code(), "unknown_tool", "{which}");
+        assert_eq!(upstream.calls().len(), 5, "{which}");
+        assert_eq!(gate.operator("/readyz").status, 503);
+        assert!(gate.log().contains("Input/output error"), "{}", gate.log());
+        // What the disk has is whole, and what it has is all there is.
+        let gate = Gate::start_in(&setup, gate.kill());
+        assert_eq!(gate.post(&body).json()["result"]["content"][0]["text"], "echo");
+        assert_eq!(upstream.calls().len(), 6);
+        let intents: Vec<_> =
+            gate.trail().into_iter().filter(|entry| entry["kind"] == "intent").collect();
+        assert!(intents.len() >= 6, "{intents:#?}");
+    }
 }
 
 #[test]
