@@ -18,7 +18,7 @@ fn held(upstream: &Upstream) -> Gate {
     let setup = Setup::to(upstream)
         .holds(r#""reviewers": ["group:payments"], "approvals": 2"#)
         .reviewers(&["ann", "ben"])
-        .config("hold: {wait: 200ms}");
+        .config("hold: {wait: 1s}");
     Gate::start(&setup)
 }
 

@@ -21,7 +21,7 @@ fn setup(upstream: &Upstream, issuer: &Issuer) -> Setup {
         .holds(r#""reviewers": ["group:payments"]"#)
         .file("oidc.secret", issuer::SECRET)
         .operator(&oidc)
-        .config("hold: {wait: 200ms}")
+        .config("hold: {wait: 1s}")
 }
 
 fn upstream() -> Upstream {
