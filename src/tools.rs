@@ -17,6 +17,8 @@ mod mirror;
 mod names;
 mod normal;
 mod pins;
+mod preview;
+mod sentence;
 mod strict;
 
 pub use crate::config::Problem;
@@ -27,6 +29,8 @@ pub use cost::Allowance;
 pub use mirror::HeaderParam;
 pub use names::usable_name;
 pub use pins::{Pin, Pins};
+pub use preview::{Pointer, Preview};
+pub use sentence::{About, Part, Sentence};
 
 /// How large a definition may be, and how much work its schemas may make.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::Problem;
+use super::{Preview, Problem, Sentence};
 use crate::call::Tier;
 use crate::config::nearest;
 
@@ -29,6 +29,15 @@ pub struct Class {
     /// Words that policies ask for, such as `money`.
     #[serde(default)]
     pub labels: Vec<String>,
+    /// What a call will do, for a reviewer.
+    #[serde(default)]
+    pub says: Option<Sentence>,
+    /// How what it did is undone, likewise.
+    #[serde(default)]
+    pub undo: Option<Sentence>,
+    /// How to read what it would change.
+    #[serde(default)]
+    pub preview: Option<Preview>,
     /// What a reviewer reads instead of the name.
     #[serde(default)]
     pub title: Option<String>,
@@ -256,6 +265,16 @@ mod tests {
                 "classified already, at tools/0.yaml:2",
             ),
             (&["server: crm\ntools:\n  \"a[\": {tier: low}\n"], 3, "is no glob"),
+            (
+                &["server: crm\ntools:\n  a:\n    says: \"{{ arguments.x\"\n"],
+                4,
+                "not a template",
+            ),
+            (
+                &["server: crm\ntools:\n  a:\n    preview: {tool: b, current: x, proposed: /x}\n"],
+                4,
+                "no JSON Pointer",
+            ),
             (&["server: crm\n"], 1, "tools"),
             (&["server: crm\ntools:\n  a: {color: red}\n"], 3, "there are `tier`"),
         ] {
