@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value as Shown, context};
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
 use serde::{Deserialize, Deserializer, de::Error};
 
 use crate::call::Claimed;
@@ -81,9 +82,9 @@ impl Sentence {
     pub fn say(&self, about: &About<'_>) -> Option<Vec<Part>> {
         let template = self.environment.get_template(NAME).ok()?;
         let said = template.render(context! {
-            arguments => Shown::serialize(about.arguments),
+            arguments => Serde(about.arguments),
             agent => about.agent,
-            claimed => Shown::serialize(about.claimed),
+            claimed => Serde(about.claimed),
             tool => about.tool,
         });
         Some(parts(&said.ok()?))
