@@ -22,6 +22,8 @@ use crate::gate::Gate;
 use crate::gate::desk::Hand;
 use crate::json;
 use crate::metrics::{Build, Metrics};
+use crate::review::act::Office;
+use crate::review::auth::Access;
 use crate::review::{self, Review};
 use crate::store::StoreFault;
 use crate::time::At;
@@ -83,6 +85,8 @@ pub struct App {
     metrics: Arc<Metrics>,
     state: Arc<State>,
     stop: watch::Sender<bool>,
+    access: Access,
+    link: Option<String>,
 }
 
 impl App {
@@ -131,7 +135,12 @@ impl App {
             draining,
         }));
         let state = Arc::new(State::default());
+        let at =
+            operators.local_addr().map_err(|error| Fault::Bind(config.operator.listen, error))?;
+        let (access, link) = compose::access(&config, at).map_err(unusable)?;
         Ok(Self {
+            access,
+            link,
             config,
             version,
             agents,
@@ -156,10 +165,15 @@ impl App {
         self.operators.local_addr()
     }
 
+    /// What signs one browser in, where nobody is configured to sign.
+    pub fn sign_in_link(&self) -> Option<&str> {
+        self.link.as_deref()
+    }
+
     /// Serves until `until` is done, then drains.
     pub async fn serve(self, until: impl Future<Output = ()>) {
         let Self { config, version, agents, operators, tls, gate, front, servers, .. } = self;
-        let (metrics, state, stop) = (self.metrics, self.state, self.stop);
+        let (metrics, state, stop, access) = (self.metrics, self.state, self.stop, self.access);
         let lifecycle = || Lifecycle {
             v: V1,
             at: At(SystemTime::now()),
@@ -167,17 +181,23 @@ impl App {
             config: Some(config.digest),
         };
         on_record(&gate, &Body::Start(lifecycle()));
+        let hand: Arc<dyn Hand> = Arc::new(Own(Arc::clone(&front)));
+        let office = Arc::new(Office {
+            gate: Arc::clone(&gate),
+            hand: Arc::clone(&hand),
+            presets: compose::presets(&config),
+        });
         let review = Arc::new(Review {
             metrics,
             health: health::of(Arc::clone(&state), Arc::clone(&gate), servers.clone()),
             hosts: config.hosts.clone(),
             limits: review::Limits::default(),
+            people: Some(review::People { office, access: Arc::new(access) }),
         });
         let (stop_review, reviewing) = watch::channel(false);
         let review = tokio::spawn(review.serve(operators, reviewing));
         let learning = tokio::spawn(learn(servers));
         let watcher = reload::watch(&config, Arc::clone(&gate), Arc::clone(&state));
-        let hand: Arc<dyn Hand> = Arc::new(Own(Arc::clone(&front)));
         let working = tokio::spawn(Arc::clone(gate.desk()).work(Arc::clone(&hand)));
         let listener = Arc::new(Listener { front, tls, limits: listen_limits(&config) });
         let serving = tokio::spawn(listener.serve(agents, stop.subscribe(), config.drain));

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -18,8 +19,11 @@ use crate::gate::identify::{
 };
 use crate::gate::policy::{self, Policies};
 use crate::gate::record::Ledger;
+use crate::hold::Reviewer;
 use crate::json::Digest;
 use crate::metrics::Metrics;
+use crate::review::act;
+use crate::review::auth::{Access, OneTimeLink, Reviewers};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Room, StoreFault};
 use crate::tls;
@@ -218,20 +222,51 @@ pub fn make_private(state: &Path) -> io::Result<()> {
 
 /// The key that binds states to agents, made on the first start.
 pub fn seal(state: &Path, lifetime: Duration) -> io::Result<Seal> {
-    let path = state.join("seal.key");
+    Ok(Seal::new(&kept_key(&state.join("seal.key"))?, lifetime))
+}
+
+/// Who may come in at the operator's listener, and the one-time link where nobody is configured.
+pub fn access(config: &Config, bound: SocketAddr) -> io::Result<(Access, Option<String>)> {
+    let operator = &config.operator;
+    let url = operator.url_at(bound);
+    let (link, address) = if config.reviewers.is_empty() && operator.oidc.is_none() {
+        let (link, address) = OneTimeLink::new(&url).map_err(io::Error::other)?;
+        (Some(link), Some(address))
+    } else {
+        (None, None)
+    };
+    let reviewers = config.reviewers.iter().map(|one| {
+        let reviewer = Reviewer { id: one.id.clone(), groups: one.groups.clone() };
+        (reviewer, one.token.0)
+    });
+    let key = kept_key(&config.state.join("session.key"))?;
+    let access = Access::new(Reviewers::new(reviewers.collect()), link, &key)
+        .secure(url.starts_with("https:"))
+        .lasting(operator.session);
+    Ok((access, address))
+}
+
+/// What a denial can say at a click.
+pub fn presets(config: &Config) -> Vec<config::Preset> {
+    let own = &config.hold.denials;
+    if own.is_empty() { act::usual_presets() } else { own.clone() }
+}
+
+/// A key in a file that only we can read, made where there is none.
+fn kept_key(path: &Path) -> io::Result<[u8; 64]> {
     let mut key = [0; 64];
-    match fs::File::open(&path) {
+    match fs::File::open(path) {
         Ok(mut file) => file.read_exact(&mut key)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             key = new_key();
             let mut options = fs::OpenOptions::new();
-            let mut file = options.write(true).create_new(true).mode(0o600).open(&path)?;
+            let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
             file.write_all(&key)?;
             file.sync_all()?;
         }
         Err(error) => return Err(error),
     }
-    Ok(Seal::new(&key, lifetime))
+    Ok(key)
 }
 
 fn new_key() -> [u8; 64] {

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
+use crate::call::Tier;
+use crate::config::Preset;
 use crate::gate::desk::{Hand, StepFault};
 use crate::gate::{EditFault, Edited, Gate};
-use crate::call::Tier;
 use crate::hold::{Ending, Hold, HoldId, Reviewer, State, Step};
 use crate::json::{self, Digest, Value};
 
@@ -18,23 +19,13 @@ pub const WORDS: usize = 4_000;
 /// Holds that can be signed together.
 pub const TOGETHER: usize = 100;
 
-/// A reason that reviewers give often.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Preset {
-    /// Stable, for machines: `wrong_recipient`.
-    pub code: String,
-    /// What the agent reads.
-    pub message: String,
-}
-
 /// The presets of a gate whose config names none.
 pub fn usual_presets() -> Vec<Preset> {
     [
         ("not_needed", "this is not needed"),
         ("wrong_target", "this is the wrong target; check whom or what it is meant for"),
         ("wrong_amount", "the amount is wrong; check it"),
-        ("need_more_information", "say more about why this is needed, and ask again"),
-        ("ask_the_customer", "ask the customer first"),
+        ("say_more", "say more about why this is needed, and ask again"),
     ]
     .map(|(code, message)| Preset { code: code.to_owned(), message: message.to_owned() })
     .into()
@@ -213,12 +204,7 @@ impl Office {
     }
 
     /// Says no, with a reason that the agent reads.
-    pub async fn deny(
-        &self,
-        who: &Reviewer,
-        id: HoldId,
-        denial: Denial,
-    ) -> Result<Hold, ActFault> {
+    pub async fn deny(&self, who: &Reviewer, id: HoldId, denial: Denial) -> Result<Hold, ActFault> {
         let words = bounded(denial.words)?;
         let preset = match &denial.preset {
             Some(code) => Some(self.preset(code).ok_or(ActFault::NoPreset)?),
@@ -258,12 +244,7 @@ impl Office {
     }
 
     /// Changes the arguments, and says yes to that.
-    pub async fn edit(
-        &self,
-        who: &Reviewer,
-        id: HoldId,
-        change: Change,
-    ) -> Result<Hold, ActFault> {
+    pub async fn edit(&self, who: &Reviewer, id: HoldId, change: Change) -> Result<Hold, ActFault> {
         let justification = bounded(change.justification)?;
         if !change.arguments.is_object() {
             return Err(ActFault::NotAnObject);

@@ -71,6 +71,22 @@ pub fn plain(text: &str) -> String {
     out
 }
 
+/// JSON text in which what cannot be seen is escaped (RFC 8259, section 7).
+pub fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for piece in pieces(json, Place::Block) {
+        match piece {
+            Piece::Plain(text) => out.push_str(text),
+            Piece::Hidden(hidden) => {
+                for unit in hidden.encode_utf16(&mut [0; 2]) {
+                    out.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+        }
+    }
+    out
+}
+
 fn code(hidden: char) -> String {
     format!("{:04X}", u32::from(hidden))
 }
@@ -131,7 +147,8 @@ mod tests {
 
     #[test]
     fn e09_what_cannot_be_seen_is_shown_as_its_code_point() {
-        let shown = |code: &str| format!("<span class=\"hidden\" data-hidden=\"{code}\">U+{code}</span>");
+        let shown =
+            |code: &str| format!("<span class=\"hidden\" data-hidden=\"{code}\">U+{code}</span>");
         for (text, line, block) in [
             ("plain text", "plain text".to_owned(), "plain text".to_owned()),
             ("Grüße, 你好, עברית", "Grüße, 你好, עברית".into(), "Grüße, 你好, עברית".into()),
@@ -142,8 +159,16 @@ mod tests {
             ("\r", shown("000D"), shown("000D")),
             ("\u{9B}", shown("009B"), shown("009B")),
             ("\u{E0041}", shown("E0041"), shown("E0041")),
-            ("\u{A0}\u{3000}", format!("{}{}", shown("00A0"), shown("3000")), format!("{}{}", shown("00A0"), shown("3000"))),
-            ("\u{2066}\u{200B}", format!("{}{}", shown("2066"), shown("200B")), format!("{}{}", shown("2066"), shown("200B"))),
+            (
+                "\u{A0}\u{3000}",
+                format!("{}{}", shown("00A0"), shown("3000")),
+                format!("{}{}", shown("00A0"), shown("3000")),
+            ),
+            (
+                "\u{2066}\u{200B}",
+                format!("{}{}", shown("2066"), shown("200B")),
+                format!("{}{}", shown("2066"), shown("200B")),
+            ),
             ("\u{2764}\u{FE0F}", "\u{2764}\u{FE0F}".into(), "\u{2764}\u{FE0F}".into()),
             ("a\u{FE0F}", format!("a{}", shown("FE0F")), format!("a{}", shown("FE0F"))),
             ("\u{10FFFF}", shown("10FFFF"), shown("10FFFF")),
@@ -152,6 +177,18 @@ mod tests {
             assert_eq!(markup(text, Place::Line).0, line, "{text:?}");
             assert_eq!(markup(text, Place::Block).0, block, "{text:?}");
         }
+    }
+
+    #[test]
+    fn e09_json_to_edit_hides_nothing_and_means_the_same() {
+        let value = serde_json::json!({"a\u{202E}": "b\u{E0041}\u{200B}\n\u{7F}"});
+        let text = escaped(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(!text.chars().any(is_hidden_in_block), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+    }
+
+    fn is_hidden_in_block(c: char) -> bool {
+        c != '\n' && is_hidden(c)
     }
 
     #[test]

@@ -265,11 +265,7 @@ mod tests {
                 "classified already, at tools/0.yaml:2",
             ),
             (&["server: crm\ntools:\n  \"a[\": {tier: low}\n"], 3, "is no glob"),
-            (
-                &["server: crm\ntools:\n  a:\n    says: \"{{ arguments.x\"\n"],
-                4,
-                "not a template",
-            ),
+            (&["server: crm\ntools:\n  a:\n    says: \"{{ arguments.x\"\n"], 4, "not a template"),
             (
                 &["server: crm\ntools:\n  a:\n    preview: {tool: b, current: x, proposed: /x}\n"],
                 4,

@@ -152,7 +152,10 @@ mod tests {
             "bad": "\u{F8F1} and all is well \u{F8F0}", "long": "x".repeat(300)});
         for (template, expected) in [
             ("Refund {{ arguments.amount }} USD", Some("Refund [250.00] USD".to_owned())),
-            ("{{ agent }} for {{ claimed.user }}: {{ tool }}", Some("[ada] for [bob]: [refund]".into())),
+            (
+                "{{ agent }} for {{ claimed.user }}: {{ tool }}",
+                Some("[ada] for [bob]: [refund]".into()),
+            ),
             ("To {{ arguments.to.name }}", Some("To [Bob {{ 7 }}]".into())),
             ("{% if arguments.n|length > 1 %}many{% endif %}", Some("many".into())),
             ("{{ arguments.bad }}!", Some("[\u{FFFD} and all is well \u{FFFD}]!".into())),
@@ -169,9 +172,16 @@ mod tests {
         for broken in ["{{ arguments.amount", "{% if %}", "{{ a | nofilter( }}"] {
             assert!(Sentence::new(broken).is_err(), "{broken}");
         }
-        for reaching in ["{% include 'says' %}", "{% include '/etc/passwd' %}", "{% import 'x' as x %}"] {
+        for reaching in
+            ["{% include 'says' %}", "{% include '/etc/passwd' %}", "{% import 'x' as x %}"]
+        {
             let sentence = Sentence::new(reaching);
-            let about = About { arguments: &json!({}), agent: "a", claimed: &Claimed::default(), tool: "t" };
+            let about = About {
+                arguments: &json!({}),
+                agent: "a",
+                claimed: &Claimed::default(),
+                tool: "t",
+            };
             assert!(sentence.is_err() || sentence.unwrap().say(&about).is_none(), "{reaching}");
         }
     }

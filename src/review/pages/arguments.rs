@@ -47,7 +47,9 @@ impl Size {
                     self.add(value);
                 }
             }
-            Value::Array(items) if !items.is_empty() => items.iter().for_each(|item| self.add(item)),
+            Value::Array(items) if !items.is_empty() => {
+                items.iter().for_each(|item| self.add(item))
+            }
             Value::String(text) => {
                 self.leaves += 1;
                 self.text(text);
@@ -208,10 +210,14 @@ mod tests {
             let markup = tree(&value).0;
             assert_eq!(markup.contains("data-part=\"unseen\""), long, "{markup}");
         }
-        for text in ["a\nb".repeat(5_000), "é".repeat(PIECE), "é".repeat(PIECE + 1), "\n".repeat(99)] {
+        for text in
+            ["a\nb".repeat(5_000), "é".repeat(PIECE), "é".repeat(PIECE + 1), "\n".repeat(99)]
+        {
             let pieces = pieces(&text);
             assert_eq!(pieces.concat(), text);
-            let fits = |piece: &&str| piece.chars().count() <= PIECE && piece.lines().count() <= PIECE_LINES;
+            let fits = |piece: &&str| {
+                piece.chars().count() <= PIECE && piece.lines().count() <= PIECE_LINES
+            };
             assert!(pieces.iter().all(fits));
         }
     }
@@ -220,7 +226,9 @@ mod tests {
     fn each_leaf_has_its_pointer_and_shows_what_hides() {
         let markup = tree(&json!({"b": [{"c/~": "<i>\u{202E}"}], "a": 1.5})).0;
         assert!(markup.contains(r#"data-leaf="/b/0/c~1~0""#), "{markup}");
-        assert!(markup.contains(r#"&lt;i&gt;<span class="hidden" data-hidden="202E">U+202E</span>"#));
+        assert!(
+            markup.contains(r#"&lt;i&gt;<span class="hidden" data-hidden="202E">U+202E</span>"#)
+        );
         assert!(markup.find("/a").unwrap() < markup.find("/b").unwrap(), "canonical order");
         assert!(markup.contains(r#"<span class="number" data-leaf="/a">1.5</span>"#));
     }

@@ -106,7 +106,12 @@ fn help() -> Markup {
 }
 
 /// A page that says one thing: that something is not there, or not possible.
-pub(super) fn notice(status: StatusCode, person: Option<&Person>, title: &str, text: &str) -> Response {
+pub(super) fn notice(
+    status: StatusCode,
+    person: Option<&Person>,
+    title: &str,
+    text: &str,
+) -> Response {
     let main = html! {
         main {
             h1 { (title) }

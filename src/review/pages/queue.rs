@@ -90,7 +90,12 @@ pub(super) async fn page(
 }
 
 /// The queue, with something said of what was done.
-pub(super) async fn after(office: &Office, person: &Person, said: String, status: StatusCode) -> Response {
+pub(super) async fn after(
+    office: &Office,
+    person: &Person,
+    said: String,
+    status: StatusCode,
+) -> Response {
     show(office, person, &Filter::default(), said, status).await
 }
 
@@ -171,7 +176,8 @@ fn pager(filter: &Filter, shown: u64, total: u64) -> Markup {
         let state = Which::ALL.iter().find(|(which, ..)| *which == filter.state);
         let state = state.map_or("pending", |(_, name, _)| name);
         let skip = skip.to_string();
-        let pairs = [("q", &*filter.q), ("state", state), ("tier", &*filter.tier), ("skip", &*skip)];
+        let pairs =
+            [("q", &*filter.q), ("state", state), ("tier", &*filter.tier), ("skip", &*skip)];
         let query = pairs.map(|(name, value)| format!("{name}={}", encoded(value)));
         format!("/?{}", query.join("&"))
     };
