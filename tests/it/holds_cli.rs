@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 use crate::support::{Gate, Setup, Upstream, call, reviewer_token, tool};
 
 fn upstream() -> Upstream {
-    Upstream::of_tools(&[tool("refund", r#"{"order":{"type":"string"},"amount":{"type":"string"}}"#)])
+    Upstream::of_tools(&[tool(
+        "refund",
+        r#"{"order":{"type":"string"},"amount":{"type":"string"}}"#,
+    )])
 }
 
 fn held(upstream: &Upstream) -> Gate {
@@ -85,7 +88,10 @@ fn a_hold_is_listed_shown_and_signed() {
     assert_eq!(code, 0);
     assert!(out.ends_with("is pending; 1 more signature is needed\n"), "{out}");
     let (code, _, err) = said(&gate, "ann", &["approve", &id, "--yes"]);
-    assert_eq!((code, err.as_str()), (3, "refused: you have signed it already; another person has to (already_signed)\n"));
+    assert_eq!(
+        (code, err.as_str()),
+        (3, "refused: you have signed it already; another person has to (already_signed)\n")
+    );
     let (code, _, err) = said(&gate, "ben", &["approve", &id, "--yes", "--hash", "sha256:0"]);
     assert_eq!(code, 3, "{err}");
     let (code, out, _) = said(&gate, "ben", &["approve", &id, "--yes", "--justification", "ok"]);
@@ -142,7 +148,7 @@ fn e09_nothing_an_agent_writes_moves_the_terminal() {
     let upstream = upstream();
     let gate = held(&upstream);
     let hostile = "\u{1b}[2J\u{202e}\u{9b}31m\u{200b}\r\u{7}\u{2028}x\u{e0041}";
-    let id = hold(&gate, 1, &json!({"order": hostile, hostile: 1}));
+    let id = hold(&gate, 1, &json!({"order": hostile, "amount": hostile}));
     for arguments in [&["show", &id][..], &["show", &id, "--json"], &["list", "--json"]] {
         let (code, out, err) = said(&gate, "ann", arguments);
         assert_eq!(code, 0, "{err}");

@@ -206,7 +206,13 @@ impl<'a> Browser<'a> {
     /// The token that the forms of its session carry.
     fn csrf(&self) -> String {
         let cookie = self.cookies.iter().find(|pair| pair.starts_with("countersign=")).unwrap();
-        let value = cookie.split_once('=').unwrap().1.replace("%3D", "=").replace("%2B", "+");
+        let value = cookie
+            .split_once('=')
+            .unwrap()
+            .1
+            .replace("%3D", "=")
+            .replace("%2B", "+")
+            .replace("%2F", "/");
         // 44 characters of signature go before it.
         let text = URL_SAFE_NO_PAD.decode(value[44..].trim_end_matches('=')).unwrap();
         let session: Value = serde_json::from_slice(&text).unwrap();

@@ -40,7 +40,7 @@ pub(super) enum Lie {
 struct Said {
     claims: Value,
     lie: Lie,
-    asked: (String, String),
+    asked: Vec<(String, String)>,
 }
 
 /// An issuer, until the test ends.
@@ -87,7 +87,7 @@ impl Issuer {
     pub(super) fn was_asked(nonce: &str, challenge: &str) {
         SAID.with_borrow(|said| {
             let asked = (nonce.to_owned(), challenge.to_owned());
-            said.as_ref().unwrap().lock().unwrap().asked = asked;
+            said.as_ref().unwrap().lock().unwrap().asked.push(asked);
         });
     }
 }
@@ -134,7 +134,7 @@ impl Keys {
     }
 }
 
-fn token(said: &Said, issuer: &str, keys: &Keys) -> String {
+fn token(said: &Said, nonce: &str, issuer: &str, keys: &Keys) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let lie = said.lie;
     let half = &Sha256::digest(ACCESS)[..16];
@@ -148,7 +148,7 @@ fn token(said: &Said, issuer: &str, keys: &Keys) -> String {
         "sub": "1",
         "iat": now,
         "exp": if lie == Lie::Expired { now - 3600 } else { now + 300 },
-        "nonce": if lie == Lie::Nonce { "another" } else { &said.asked.0 },
+        "nonce": if lie == Lie::Nonce { "another" } else { nonce },
         "at_hash": URL_SAFE_NO_PAD.encode(if lie == Lie::OtherAccessToken { &[0; 16] } else { half }),
     });
     // What the token leaves out is asked of userinfo.
@@ -177,17 +177,21 @@ fn serve(stream: TcpStream, address: SocketAddr, said: &Mutex<Said>, keys: &Keys
         })),
         "/keys" => Some(keys.set()),
         "/token" => {
-            let basic = format!("authorization: Basic {}", STANDARD.encode(format!("gate:{SECRET}")));
+            let basic =
+                format!("authorization: Basic {}", STANDARD.encode(format!("gate:{SECRET}")));
             assert!(headers.contains(&basic), "{headers:?}");
             let part = |wanted: &str| {
                 let mut pairs = form_urlencoded::parse(&body);
                 pairs.find(|(name, _)| name == wanted).unwrap().1.into_owned()
             };
             let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(part("code_verifier")));
-            assert_eq!((part("code").as_str(), challenge.as_str()), ("c0de", said.asked.1.as_str()));
-            let mut answer = json!({"access_token": ACCESS, "token_type": "Bearer", "expires_in": 60});
+            assert_eq!(part("code"), "c0de");
+            let mut asked = said.asked.iter();
+            let (nonce, _) = asked.find(|(_, known)| *known == challenge).expect("a challenge");
+            let mut answer =
+                json!({"access_token": ACCESS, "token_type": "Bearer", "expires_in": 60});
             if said.lie != Lie::NoToken {
-                answer["id_token"] = token(&said, &issuer, keys).into();
+                answer["id_token"] = token(&said, nonce, &issuer, keys).into();
             }
             Some(answer)
         }
