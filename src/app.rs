@@ -22,6 +22,9 @@ use crate::gate::Gate;
 use crate::gate::desk::Hand;
 use crate::json;
 use crate::metrics::{Build, Metrics};
+use crate::review::act::Office;
+use crate::review::auth::Access;
+use crate::review::oidc::Oidc;
 use crate::review::{self, Review};
 use crate::store::StoreFault;
 use crate::time::At;
@@ -30,7 +33,6 @@ use crate::trail::{self, Body, Lifecycle, Trail, V1};
 pub mod compose;
 mod health;
 mod reload;
-mod signing;
 
 use health::State;
 
@@ -84,6 +86,9 @@ pub struct App {
     metrics: Arc<Metrics>,
     state: Arc<State>,
     stop: watch::Sender<bool>,
+    access: Access,
+    oidc: Option<Arc<Oidc>>,
+    link: Option<String>,
 }
 
 impl App {
@@ -134,7 +139,14 @@ impl App {
             draining,
         }));
         let state = Arc::new(State::default());
+        let at =
+            operators.local_addr().map_err(|error| Fault::Bind(config.operator.listen, error))?;
+        let (access, link) = compose::access(&config, at).map_err(unusable)?;
+        let oidc = compose::oidc(&config, at).map_err(Fault::Other)?;
         Ok(Self {
+            access,
+            oidc,
+            link,
             config,
             version,
             agents,
@@ -159,10 +171,16 @@ impl App {
         self.operators.local_addr()
     }
 
+    /// What signs one browser in, where nobody is configured to sign.
+    pub fn sign_in_link(&self) -> Option<&str> {
+        self.link.as_deref()
+    }
+
     /// Serves until `until` is done, then drains.
     pub async fn serve(self, until: impl Future<Output = ()>) {
         let Self { config, version, agents, operators, tls, gate, front, servers, .. } = self;
         let (metrics, state, stop) = (self.metrics, self.state, self.stop);
+        let (access, oidc) = (self.access, self.oidc);
         let lifecycle = || Lifecycle {
             v: V1,
             at: At(SystemTime::now()),
@@ -171,13 +189,17 @@ impl App {
         };
         on_record(&gate, &Body::Start(lifecycle()));
         let hand: Arc<dyn Hand> = Arc::new(Own(Arc::clone(&front)));
-        let router = router(&config, &operators, &gate, &hand);
+        let office = Arc::new(Office {
+            gate: Arc::clone(&gate),
+            hand: Arc::clone(&hand),
+            presets: compose::presets(&config),
+        });
         let review = Arc::new(Review {
             metrics,
             health: health::of(Arc::clone(&state), Arc::clone(&gate), servers.clone()),
             hosts: config.hosts.iter().cloned().chain(config.operator.host()).collect(),
             limits: review::Limits::default(),
-            router,
+            people: Some(review::People { office, access: Arc::new(access), oidc }),
         });
         let (stop_review, reviewing) = watch::channel(false);
         let review = tokio::spawn(review.serve(operators, reviewing));
@@ -257,18 +279,4 @@ fn listen_limits(config: &Config) -> listen::Limits {
         head_timeout: limits.header_timeout,
         idle: limits.connection_idle,
     }
-}
-
-/// Without it nobody can sign; what is held waits, and what is not goes on.
-fn router(
-    config: &Config,
-    operators: &TcpListener,
-    gate: &Arc<Gate>,
-    hand: &Arc<dyn Hand>,
-) -> axum::Router {
-    let bound = operators.local_addr().unwrap_or(config.operator.listen);
-    signing::router(config, bound, gate, hand).unwrap_or_else(|error| {
-        tracing::error!(error, "nobody can sign");
-        axum::Router::new()
-    })
 }

@@ -1,11 +1,17 @@
-//! The listener for operators: is the gate well, and what has it counted?
+//! The listener for operators: what waits for people, is the gate well, what has it counted?
 //!
-//! `/metrics`, `/healthz` and `/readyz`, and nothing else. None of them holds a secret or changes
-//! anything, so none asks who is there; it binds loopback unless the config says otherwise.
+//! `/metrics`, `/healthz` and `/readyz` hold no secret and change nothing, so they do not ask who is
+//! there. All else is for reviewers, who sign in: see [`auth`] for how, [`act`] for what they can do,
+//! and [`pages`] for what they see.
 
+pub mod act;
 pub mod api;
+mod assets;
 pub mod auth;
+mod events;
 pub mod oidc;
+pub mod pages;
+mod probes;
 pub mod visible;
 
 use std::collections::BTreeMap;
@@ -15,10 +21,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use axum::response::IntoResponse;
+use axum::{Extension, Router};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -27,9 +32,15 @@ use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tower_service::Service;
 
 use crate::host;
 use crate::metrics::Metrics;
+use act::Office;
+use api::Api;
+use auth::{Access, Peer};
+use oidc::Oidc;
+use pages::Pages;
 
 /// Header lines of one request.
 const HEADERS: usize = 64;
@@ -54,7 +65,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 64,
+            connections: 256,
             head_time: Duration::from_secs(10),
             connection_time: Duration::from_secs(300),
         }
@@ -169,8 +180,18 @@ pub struct Review {
     pub hosts: Vec<String>,
     /// What peers may take of it.
     pub limits: Limits,
-    /// All else: what people and programs sign by.
-    pub router: axum::Router,
+    /// What reviewers work with; without it there are only the probes.
+    pub people: Option<People>,
+}
+
+/// What reviewers work with.
+pub struct People {
+    /// Where they act.
+    pub office: Arc<Office>,
+    /// Who they are.
+    pub access: Arc<Access>,
+    /// Whom they sign in with, besides tokens.
+    pub oidc: Option<Arc<Oidc>>,
 }
 
 impl Review {
@@ -178,16 +199,18 @@ impl Review {
     pub async fn serve(self: Arc<Self>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
         let places = Arc::new(Semaphore::new(self.limits.connections));
         let mut connections = JoinSet::new();
+        let router = self.router(stop.clone());
         loop {
             let accepted = tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => break,
                 accepted = accept(&listener, &places) => accepted,
                 Some(_) = connections.join_next() => continue,
             };
-            let Some((stream, peer, place)) = accepted else { break };
+            let Some((stream, from, place)) = accepted else { break };
+            let router = router.clone().layer(Extension(Peer(from)));
             let (review, stop) = (Arc::clone(&self), stop.clone());
             connections.spawn(async move {
-                review.converse(stream, peer, stop).await;
+                review.converse(stream, router, stop).await;
                 drop(place);
             });
         }
@@ -201,13 +224,13 @@ impl Review {
     async fn converse(
         self: Arc<Self>,
         stream: TcpStream,
-        peer: IpAddr,
+        router: Router,
         mut stop: watch::Receiver<bool>,
     ) {
         let limits = self.limits;
         let service = service_fn(move |request: Request<Incoming>| {
-            let review = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(review.answer(request, peer).await) }
+            let (review, router) = (Arc::clone(&self), router.clone());
+            async move { Ok::<_, Infallible>(answer(router, &review.hosts, request).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -229,46 +252,64 @@ impl Review {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
-        let (mut head, body) = request.into_parts();
-        let ours = matches!(head.uri.path(), "/metrics" | "/healthz" | "/readyz");
-        let mut response = if ours || !host::is_ours(&head, &self.hosts) {
-            self.page(&head).map(Body::new)
-        } else {
-            head.extensions.insert(auth::Peer(peer));
-            let request = Request::from_parts(head, Body::new(body));
-            tower_service::Service::call(&mut self.router.clone(), request)
-                .await
-                .unwrap_or_else(|never| match never {})
+    /// What is served: the probes, and what reviewers work with.
+    fn router(&self, stop: watch::Receiver<bool>) -> Router {
+        let router = probes::router(Arc::clone(&self.metrics), Arc::clone(&self.health));
+        let Some(People { office, access, oidc }) = &self.people else { return router };
+        let streams = Arc::new(Semaphore::new(self.limits.connections / 2));
+        let (office, access) = (Arc::clone(office), Arc::clone(access));
+        let api =
+            Api { office: Arc::clone(&office), stop: stop.clone(), streams: Arc::clone(&streams) };
+        let router = router.merge(api::routes(Arc::new(api), Arc::clone(&access)));
+        let router = match oidc {
+            Some(oidc) => router.merge(oidc::routes(Arc::clone(oidc), Arc::clone(&access))),
+            None => router,
         };
-        let headers = response.headers_mut();
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        response
-    }
-
-    fn page(&self, head: &Parts) -> Response<Full<Bytes>> {
-        if !host::is_ours(head, &self.hosts) {
-            return text(StatusCode::FORBIDDEN, "this host name is not served here\n");
-        }
-        let path = head.uri.path();
-        if !matches!(path, "/metrics" | "/healthz" | "/readyz") {
-            return text(StatusCode::NOT_FOUND, "try /metrics, /healthz or /readyz\n");
-        }
-        if !matches!(head.method, Method::GET | Method::HEAD) {
-            let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD only\n");
-            refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return refused;
-        }
-        match path {
-            "/metrics" => body(StatusCode::OK, METRICS_TYPE, self.metrics.render()),
-            "/healthz" => healthz(self.health.report().phase),
-            _ => readyz(&self.health.report()),
-        }
+        router.merge(pages::router(Pages { office, access, stop, streams }))
     }
 }
 
-const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Answers one request, if it calls us by a name of ours.
+async fn answer(
+    mut router: Router,
+    hosts: &[String],
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let mut response = if host::is_ours(&head, hosts) {
+        match router.call(Request::from_parts(head, body)).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    } else {
+        (StatusCode::FORBIDDEN, "this host name is not served here\n").into_response()
+    };
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS_OF_ALL {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// What each answer says to browsers. The referrer goes to this origin only; were it withheld from
+/// it too, a browser would send `Origin: null` with our own forms (Fetch, 3.2).
+const HEADERS_OF_ALL: [(HeaderName, &str); 7] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+         img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "same-origin"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    ),
+];
 
 /// The next connection, once there is a place for it; `None` if there never will be.
 async fn accept(
@@ -278,44 +319,13 @@ async fn accept(
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return Some((stream, peer.ip(), place)),
+            Ok((stream, from)) => return Some((stream, from.ip(), place)),
             Err(error) => {
                 tracing::warn!(%error, "an operator connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
-}
-
-fn healthz(phase: Phase) -> Response<Full<Bytes>> {
-    match phase {
-        Phase::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
-        Phase::Serving => text(StatusCode::OK, "serving\n"),
-        Phase::Draining => text(StatusCode::OK, "draining\n"),
-    }
-}
-
-fn readyz(report: &Report) -> Response<Full<Bytes>> {
-    let ready = report.ready();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let detail =
-        serde_json::json!({"ready": ready, "phase": report.phase, "checks": report.checks});
-    body(status, "application/json", detail.to_string())
-}
-
-fn text(status: StatusCode, sentence: &'static str) -> Response<Full<Bytes>> {
-    body(status, "text/plain; charset=utf-8", sentence)
-}
-
-fn body(
-    status: StatusCode,
-    content_type: &'static str,
-    content: impl Into<Bytes>,
-) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(content.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
 }
 
 #[cfg(test)]

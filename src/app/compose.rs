@@ -19,9 +19,13 @@ use crate::gate::identify::{
 };
 use crate::gate::policy::{self, Policies};
 use crate::gate::record::Ledger;
+use crate::hold::Reviewer;
 use crate::json::Digest;
 use crate::metrics::Metrics;
 use crate::notify::{self, Notifier};
+use crate::review::act;
+use crate::review::auth::{Access, OneTimeLink, Reviewers};
+use crate::review::oidc::{self, Oidc};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Room, StoreFault};
 use crate::tls;
@@ -240,11 +244,63 @@ pub fn make_private(state: &Path) -> io::Result<()> {
 
 /// The key that binds states to agents, made on the first start.
 pub fn seal(state: &Path, lifetime: Duration) -> io::Result<Seal> {
-    Ok(Seal::new(&key(&state.join("seal.key"))?, lifetime))
+    Ok(Seal::new(&kept_key(&state.join("seal.key"))?, lifetime))
 }
 
-/// A key that outlives restarts, made when it is first asked for.
-pub(super) fn key(path: &Path) -> io::Result<[u8; 64]> {
+/// Who may come in at the operator's listener, and the one-time link where nobody is configured.
+pub fn access(config: &Config, bound: SocketAddr) -> io::Result<(Access, Option<String>)> {
+    let operator = &config.operator;
+    let url = operator.url_at(bound);
+    let (link, address) = if config.reviewers.is_empty() && operator.oidc.is_none() {
+        let (link, address) = OneTimeLink::new(&url).map_err(io::Error::other)?;
+        (Some(link), Some(address))
+    } else {
+        (None, None)
+    };
+    let reviewers = config.reviewers.iter().map(|one| {
+        let reviewer = Reviewer { id: one.id.clone(), groups: one.groups.clone() };
+        (reviewer, one.token.0)
+    });
+    let key = kept_key(&config.state.join("session.key"))?;
+    let access = Access::new(Reviewers::new(reviewers.collect()), link, &key)
+        .secure(url.starts_with("https:"))
+        .lasting(operator.session);
+    let access = match &operator.oidc {
+        Some(issuer) => access.with_elsewhere(issuer.issuer.clone(), oidc::SIGN_IN),
+        None => access,
+    };
+    Ok((access, address))
+}
+
+/// Whom people sign in with, where one is configured.
+pub fn oidc(config: &Config, bound: SocketAddr) -> Result<Option<Arc<Oidc>>, String> {
+    let Some(issuer) = &config.operator.oidc else { return Ok(None) };
+    let client = match issuer.issuer.starts_with("https:") {
+        true => tls::client(&tls::ClientFiles::default()),
+        // As for servers: the system's roots are not needed.
+        false => tls::plain_client(),
+    };
+    let connector = tls::connector(client.map_err(|error| error.to_string())?);
+    let settings = oidc::Settings {
+        issuer: issuer.issuer.clone(),
+        client_id: issuer.client_id.clone(),
+        client_secret: issuer.client_secret.clone(),
+        id_claim: issuer.id_claim.clone(),
+        groups_claim: issuer.groups_claim.clone(),
+        scopes: issuer.scopes.clone(),
+        url: config.operator.url_at(bound),
+    };
+    Oidc::new(settings, connector).map(|oidc| Some(Arc::new(oidc)))
+}
+
+/// What a denial can say at a click.
+pub fn presets(config: &Config) -> Vec<config::Preset> {
+    let own = &config.hold.denials;
+    if own.is_empty() { act::usual_presets() } else { own.clone() }
+}
+
+/// A key in a file that only we can read, made where there is none.
+fn kept_key(path: &Path) -> io::Result<[u8; 64]> {
     let mut key = [0; 64];
     match fs::File::open(path) {
         Ok(mut file) => file.read_exact(&mut key)?,

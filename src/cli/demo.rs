@@ -57,7 +57,8 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         let app = App::bind(config, VERSION).await.map_err(failure)?;
         let stop = told_to_stop()?;
         let sample = tokio::spawn(server::serve(sample));
-        say(&hints(app.agents_at()?, app.operators_at()?, &directory.0))?;
+        let link = app.sign_in_link().unwrap_or_default();
+        say(&hints(app.agents_at()?, link, &directory.0))?;
         app.serve(stop).await;
         sample.abort();
         Ok(Exit::Done)
@@ -79,7 +80,7 @@ fn config_text(arguments: &Arguments, sample: SocketAddr) -> String {
 }
 
 /// What to paste: an allowed, a refused and a held call.
-fn hints(agents: SocketAddr, operators: SocketAddr, directory: &Path) -> String {
+fn hints(agents: SocketAddr, link: &str, directory: &Path) -> String {
     let call = |tool: &str, arguments: &str| {
         format!(
             "curl -sw '\\n' http://{agents}/mcp/demo -H 'content-type: application/json' \\\n     \
@@ -95,7 +96,8 @@ fn hints(agents: SocketAddr, operators: SocketAddr, directory: &Path) -> String 
     // Whoever came by `cargo run` has it on no path.
     let program = std::env::args_os().next().unwrap_or_else(|| "countersign".into());
     format!(
-        "The gate listens for agents on http://{agents}/mcp/demo and for operators on http://{operators}.\n\
+        "The gate listens for agents on http://{agents}/mcp/demo and for reviewers here; the link\n\
+         works once: {link}\n\
          Its policies are in {}; change one and it is loaded at once.\n\n\
          Allowed:\n  {allowed}\n\n\
          Refused, by a rule:\n  {refused}\n\n\

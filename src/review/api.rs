@@ -20,13 +20,12 @@ use axum::{Extension, Json, Router, middleware};
 use http::Request;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
-use crate::config::Preset;
-use crate::gate::desk::{Desk, Hand};
-use crate::gate::{Edited, Gate};
+use crate::gate::desk::Desk;
 
-use crate::hold::{Ending, Hold, HoldId, Reviewer, Step};
+use crate::hold::{Hold, HoldId, Reviewer};
+use crate::review::act::{Change, Chosen, Denial, Office};
 use crate::review::auth::Access;
 use body::{Fields, LARGE, SMALL};
 pub use fault::{ApiFault, OWN_CODES};
@@ -37,20 +36,17 @@ pub const ROOT: &str = "/api/v1";
 
 /// What the API works on.
 pub struct Api {
-    gate: Arc<Gate>,
-    hand: Arc<dyn Hand>,
-    presets: Vec<Preset>,
-    watchers: Arc<Semaphore>,
+    /// Where reviewers act.
+    pub office: Arc<Office>,
+    /// Turns true when the listener stops.
+    pub stop: watch::Receiver<bool>,
+    /// Places for event streams.
+    pub streams: Arc<Semaphore>,
 }
 
 impl Api {
-    /// The API of a gate. A denial may name one of these presets.
-    pub fn new(gate: Arc<Gate>, hand: Arc<dyn Hand>, presets: Vec<Preset>) -> Self {
-        Self { gate, hand, presets, watchers: Arc::new(Semaphore::new(events::STREAMS)) }
-    }
-
     fn desk(&self) -> &Desk {
-        self.gate.desk()
+        self.office.gate.desk()
     }
 }
 
@@ -64,7 +60,7 @@ pub fn routes(api: Arc<Api>, access: Arc<Access>) -> Router {
         .route("/holds/{id}/deny", post(deny))
         .route("/holds/{id}/answer", post(answer))
         .route("/holds/{id}/edit", post(edit))
-        .route("/events", get(watch))
+        .route("/events", get(changes))
         .fallback(async || ApiFault::not_found())
         .method_not_allowed_fallback(async || ApiFault::method_not_allowed())
         .with_state(api)
@@ -106,78 +102,61 @@ async fn result(State(api): Shared, Path(id): Path<String>) -> Answer {
 async fn approve(
     State(api): Shared,
     Path(id): Path<String>,
-    Extension(reviewer): Extension<Reviewer>,
+    Extension(who): Extension<Reviewer>,
     request: Request<Body>,
 ) -> Answer {
     let id = named(&id)?;
     let mut fields = Fields::read(request, SMALL, &["hash", "justification"]).await?;
     let (seen, justification) = (fields.hash()?, fields.text("justification")?);
-    let step = Step::Sign { reviewer: reviewer.clone(), justification, seen };
-    let hold = api.desk().step(id, step).await?;
-    Ok(decided(&hold, &reviewer))
+    let hold = api.office.sign(&who, Chosen { id, seen }, justification).await?;
+    Ok(decided(&hold, &who))
 }
 
 async fn deny(
     State(api): Shared,
     Path(id): Path<String>,
-    Extension(reviewer): Extension<Reviewer>,
+    Extension(who): Extension<Reviewer>,
     request: Request<Body>,
 ) -> Answer {
     let id = named(&id)?;
     let mut fields = Fields::read(request, SMALL, &["preset", "reason"]).await?;
-    let (preset, reason) = (fields.text("preset")?, fields.text("reason")?);
-    let preset = preset.map(|code| known_preset(&api.presets, &code)).transpose()?;
-    let (code, message) = match (preset, reason) {
-        (Some(preset), Some(reason)) => {
-            (preset.code.clone(), format!("{}: {reason}", preset.message))
-        }
-        (Some(preset), None) => (preset.code.clone(), preset.message.clone()),
-        (None, Some(reason)) => ("denied".to_owned(), reason),
-        (None, None) => return Err(ApiFault::body("`preset` or `reason` is needed")),
-    };
-    let ending = Ending { by: Some(reviewer.id.clone()), code, message };
-    let step = Step::Deny { reviewer: reviewer.clone(), ending };
-    let hold = api.desk().step(id, step).await?;
-    Ok(decided(&hold, &reviewer))
+    let denial = Denial { preset: fields.text("preset")?, words: fields.text("reason")? };
+    let hold = api.office.deny(&who, id, denial).await?;
+    Ok(decided(&hold, &who))
 }
 
 async fn answer(
     State(api): Shared,
     Path(id): Path<String>,
-    Extension(reviewer): Extension<Reviewer>,
+    Extension(who): Extension<Reviewer>,
     request: Request<Body>,
 ) -> Answer {
     let id = named(&id)?;
     let mut fields = Fields::read(request, SMALL, &["message"]).await?;
-    let message = fields.text("message")?.ok_or_else(|| ApiFault::body("`message` is needed"))?;
-    let code = Ending::ANSWERED.to_owned();
-    let ending = Ending { by: Some(reviewer.id.clone()), code, message };
-    let step = Step::Deny { reviewer: reviewer.clone(), ending };
-    let hold = api.desk().step(id, step).await?;
-    Ok(decided(&hold, &reviewer))
+    let hold = api.office.answer(&who, id, fields.text("message")?).await?;
+    Ok(decided(&hold, &who))
 }
 
 async fn edit(
     State(api): Shared,
     Path(id): Path<String>,
-    Extension(reviewer): Extension<Reviewer>,
+    Extension(who): Extension<Reviewer>,
     request: Request<Body>,
 ) -> Answer {
     let id = named(&id)?;
     let known = ["hash", "arguments", "justification"];
     let mut fields = Fields::read(request, LARGE, &known).await?;
-    let edited = Edited {
-        reviewer: reviewer.clone(),
-        justification: fields.text("justification")?,
+    let change = Change {
         seen: fields.hash()?,
         arguments: fields.value("arguments")?,
+        justification: fields.text("justification")?,
     };
-    let hold = api.gate.edit(&*api.hand, id, edited).await?;
-    Ok(decided(&hold, &reviewer))
+    let hold = api.office.edit(&who, id, change).await?;
+    Ok(decided(&hold, &who))
 }
 
-async fn watch(State(api): Shared) -> Answer {
-    events::events(api.desk(), &api.watchers)
+async fn changes(State(api): Shared) -> Answer {
+    events::events(api.desk(), &api.streams, api.stop.clone())
 }
 
 fn decided(hold: &Hold, reviewer: &Reviewer) -> Response {
@@ -186,14 +165,4 @@ fn decided(hold: &Hold, reviewer: &Reviewer) -> Response {
 
 fn named(id: &str) -> Result<HoldId, ApiFault> {
     id.parse().map_err(|_| ApiFault::unknown_hold())
-}
-
-fn known_preset<'a>(presets: &'a [Preset], code: &str) -> Result<&'a Preset, ApiFault> {
-    presets.iter().find(|preset| preset.code == code).ok_or_else(|| {
-        let codes = presets.iter().map(|preset| preset.code.as_str()).collect::<Vec<_>>();
-        ApiFault::body(match codes.as_slice() {
-            [] => "no presets are configured; give a `reason`".to_owned(),
-            codes => format!("`preset` is one of `{}`", codes.join("`, `")),
-        })
-    })
 }

@@ -47,21 +47,21 @@ const FILES: [Asset; 5] = [
 ];
 
 /// Where each is.
-pub struct Addresses {
+pub(super) struct Addresses {
     /// The stylesheet.
-    pub style: String,
+    pub(super) style: String,
     /// Our own script.
-    pub script: String,
+    pub(super) script: String,
     /// htmx.
-    pub htmx: String,
+    pub(super) htmx: String,
     /// Its extension for event streams.
-    pub sse: String,
+    pub(super) sse: String,
     /// The picture in the tab.
-    pub icon: String,
+    pub(super) icon: String,
 }
 
 /// Where each is.
-pub static AT: LazyLock<Addresses> = LazyLock::new(|| {
+pub(super) static AT: LazyLock<Addresses> = LazyLock::new(|| {
     let [style, script, htmx, sse, icon] = FILES.each_ref().map(address);
     Addresses { style, script, htmx, sse, icon }
 });
@@ -72,7 +72,7 @@ fn address(asset: &Asset) -> String {
 }
 
 /// Answers with one of them.
-pub async fn asset(Path((digest, name)): Path<(String, String)>) -> Response {
+pub(super) async fn asset(Path((digest, name)): Path<(String, String)>) -> Response {
     let wanted = format!("/assets/{digest}/{name}");
     let Some(asset) = FILES.iter().find(|asset| address(asset) == wanted) else {
         return (StatusCode::NOT_FOUND, "no such file\n").into_response();

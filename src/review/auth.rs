@@ -12,6 +12,7 @@ mod session;
 mod tokens;
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use axum_extra::extract::cookie::Key;
 use http::HeaderMap;
@@ -34,6 +35,8 @@ pub struct Access {
     key: Key,
     /// Whether browsers come by https, as the public address says.
     secure: bool,
+    /// How long one stays signed in.
+    lasts: Duration,
     /// Where people sign in elsewhere: what the button calls it, and its path here.
     elsewhere: Option<(String, &'static str)>,
     failures: Failures,
@@ -55,22 +58,30 @@ pub enum SignInFault {
 }
 
 impl Access {
-    /// Those who may come in; `key` is 64 random bytes or more, and outlives restarts.
-    pub fn new(
-        reviewers: Reviewers,
-        link: Option<OneTimeLink>,
-        key: &[u8; 64],
-        secure: bool,
-    ) -> Self {
+    /// Those who may come in; `key` is random, and outlives restarts.
+    pub fn new(reviewers: Reviewers, link: Option<OneTimeLink>, key: &[u8; 64]) -> Self {
         Self {
             reviewers,
             link,
             key: Key::from(key),
-            secure,
+            secure: false,
+            lasts: Duration::from_secs(12 * 3600),
             elsewhere: None,
             failures: Failures::default(),
             ended: Ended::default(),
         }
+    }
+
+    /// The same, for browsers that come by https.
+    #[must_use]
+    pub fn secure(self, secure: bool) -> Self {
+        Self { secure, ..self }
+    }
+
+    /// The same, for so long a time.
+    #[must_use]
+    pub fn lasting(self, lasts: Duration) -> Self {
+        Self { lasts, ..self }
     }
 
     /// With a button that leads to a sign-in elsewhere.
@@ -91,7 +102,7 @@ impl Access {
             return Err(SignInFault::TooMany);
         }
         match self.reviewers.by_token(token) {
-            Some(reviewer) => Ok(Session::begin(reviewer.clone(), How::Token, now)),
+            Some(reviewer) => Ok(self.begin(reviewer.clone(), How::Token)),
             None => {
                 self.failures.failed(from, now);
                 Err(SignInFault::Wrong)
@@ -103,12 +114,16 @@ impl Access {
     pub fn by_link(&self, secret: &str) -> Result<Session, SignInFault> {
         let reviewer = self.link.as_ref().and_then(|link| link.use_up(secret));
         let reviewer = reviewer.ok_or(SignInFault::NoLink)?;
-        Ok(Session::begin(reviewer, How::Link, At::now()))
+        Ok(self.begin(reviewer, How::Link))
     }
 
     /// Signs in somebody whom an issuer knows.
     pub fn by_issuer(&self, reviewer: Reviewer) -> Session {
-        Session::begin(reviewer, How::Issuer, At::now())
+        self.begin(reviewer, How::Issuer)
+    }
+
+    fn begin(&self, reviewer: Reviewer, how: How) -> Session {
+        Session::begin(reviewer, how, At::now().plus(self.lasts))
     }
 
     /// The reviewer behind a session, if it still stands.
@@ -120,8 +135,7 @@ impl Access {
         match session.how {
             // Whoever was taken out of the config is out, and groups are what it says now.
             How::Token => {
-                let reviewer = self.reviewers.by_id(&session.reviewer.id)?.clone();
-                session.reviewer = reviewer;
+                session.reviewer = self.reviewers.by_id(&session.reviewer.id)?.clone();
                 Some(session)
             }
             How::Link => self.link.is_some().then_some(session),
@@ -129,7 +143,7 @@ impl Access {
         }
     }
 
-    /// What cookies are signed with, and whether they may go by https only.
+    /// What cookies are signed with, and whether they go by https only.
     pub(super) fn cookies(&self) -> (Key, bool) {
         (self.key.clone(), self.secure)
     }
@@ -142,7 +156,7 @@ impl Access {
 
 /// Whether a browser says that the request comes from a page of another origin than ours. What is
 /// no browser says nothing.
-fn is_foreign(headers: &HeaderMap) -> bool {
+pub(super) fn is_foreign(headers: &HeaderMap) -> bool {
     let site = headers.get("sec-fetch-site");
     if site.is_some_and(|site| site != "same-origin" && site != "none") {
         return true;

@@ -36,7 +36,13 @@ async fn run_within(limits: Limits) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    let review = Arc::new(Review { metrics, health, hosts: vec!["gate.example".into()], limits });
+    let review = Arc::new(Review {
+        metrics,
+        health,
+        hosts: vec!["gate.example".into()],
+        limits,
+        people: None,
+    });
     let serving = tokio::spawn(review.serve(listener, stopped));
     Running { address, report, stop, serving }
 }

@@ -71,6 +71,22 @@ pub fn plain(text: &str) -> String {
     out
 }
 
+/// JSON text in which what cannot be seen is escaped (RFC 8259, section 7).
+pub fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for piece in pieces(json, Place::Block) {
+        match piece {
+            Piece::Plain(text) => out.push_str(text),
+            Piece::Hidden(hidden) => {
+                for unit in hidden.encode_utf16(&mut [0; 2]) {
+                    out.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+        }
+    }
+    out
+}
+
 fn code(hidden: char) -> String {
     format!("{:04X}", u32::from(hidden))
 }
@@ -161,6 +177,18 @@ mod tests {
             assert_eq!(markup(text, Place::Line).0, line, "{text:?}");
             assert_eq!(markup(text, Place::Block).0, block, "{text:?}");
         }
+    }
+
+    #[test]
+    fn e09_json_to_edit_hides_nothing_and_means_the_same() {
+        let value = serde_json::json!({"a\u{202E}": "b\u{E0041}\u{200B}\n\u{7F}"});
+        let text = escaped(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(!text.chars().any(is_hidden_in_block), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+    }
+
+    fn is_hidden_in_block(c: char) -> bool {
+        c != '\n' && is_hidden(c)
     }
 
     #[test]

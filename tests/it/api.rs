@@ -15,8 +15,7 @@ fn refund() -> Value {
 
 /// A gate that holds refunds, with three reviewers, whose clients do not wait for long.
 fn held(upstream: &Upstream, terms: &str) -> Setup {
-    let lines =
-        "hold: {wait: 200ms, denials: [{code: wrong_amount, message: the amount is wrong}]}";
+    let lines = "hold: {wait: 1s, denials: [{code: wrong_amount, message: the amount is wrong}]}";
     Setup::to(upstream).holds(terms).reviewers(&["ann", "ben", "eve"]).config(lines)
 }
 

@@ -9,13 +9,12 @@ use http::{Request, header};
 use super::fault::ApiFault;
 use crate::config::problem::nearest;
 use crate::json::{self, Digest, Limits, Map, Value};
+use crate::review::act::WORDS;
 
 /// Bytes of a body that holds no arguments.
 pub(super) const SMALL: usize = 64 * 1024;
 /// Bytes of one that does: as much as a call may have by default.
 pub(super) const LARGE: usize = 4 << 20;
-/// Characters of a justification, a reason or a message.
-const TEXT: usize = 4096;
 
 /// The fields of a body.
 pub(super) struct Fields(Map<String, Value>);
@@ -51,9 +50,9 @@ impl Fields {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
-            Some(Value::String(text)) if text.chars().count() <= TEXT => Ok(Some(text)),
+            Some(Value::String(text)) if text.chars().count() <= WORDS => Ok(Some(text)),
             Some(_) => {
-                let fault = format!("`{name}` is a text of at most {TEXT} characters");
+                let fault = format!("`{name}` is a text of at most {WORDS} characters");
                 Err(ApiFault::body(fault))
             }
         }

@@ -11,22 +11,23 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde_json::json;
-use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
 use super::fault::ApiFault;
 use crate::gate::desk::{Change, Desk};
 
-/// Streams at once: fewer than connections, so that there is always one left to decide with.
-pub(super) const STREAMS: usize = 32;
 /// A comment this often, so that nobody on the way takes the stream for dead.
 const ALIVE: Duration = Duration::from_secs(15);
 
 /// All changes from now on.
-pub(super) fn events(desk: &Desk, places: &Arc<Semaphore>) -> Result<Response, ApiFault> {
+pub(super) fn events(
+    desk: &Desk,
+    places: &Arc<Semaphore>,
+    stop: watch::Receiver<bool>,
+) -> Result<Response, ApiFault> {
     let place = Arc::clone(places).try_acquire_owned().map_err(|_| ApiFault::too_many())?;
-    let watching = (desk.watch(), place);
+    let watching = Watching { changes: desk.watch(), stop, _place: place };
     // The first line tells that it stands.
     let begun = stream::iter([Ok::<_, Infallible>(Event::default().comment("watching"))]);
     let changes = stream::unfold(watching, next);
@@ -34,10 +35,19 @@ pub(super) fn events(desk: &Desk, places: &Arc<Semaphore>) -> Result<Response, A
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE)).into_response())
 }
 
-type Watching = (Receiver<Change>, OwnedSemaphorePermit);
+/// Somebody who follows changes, until the listener stops.
+struct Watching {
+    changes: broadcast::Receiver<Change>,
+    stop: watch::Receiver<bool>,
+    _place: OwnedSemaphorePermit,
+}
 
-async fn next((mut changes, place): Watching) -> Option<(Result<Event, Infallible>, Watching)> {
-    let event = match changes.recv().await {
+async fn next(mut watching: Watching) -> Option<(Result<Event, Infallible>, Watching)> {
+    let change = tokio::select! {
+        change = watching.changes.recv() => change,
+        _ = watching.stop.wait_for(|stop| *stop) => return None,
+    };
+    let event = match change {
         Ok(change) => {
             let Change { id, version, state, what } = change;
             let change = json!({"id": id, "version": version, "state": state, "what": what});
@@ -48,5 +58,5 @@ async fn next((mut changes, place): Watching) -> Option<(Result<Event, Infallibl
         }
         Err(RecvError::Closed) => return None,
     };
-    Some((Ok(event), (changes, place)))
+    Some((Ok(event), watching))
 }

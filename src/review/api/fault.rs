@@ -8,10 +8,10 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::gate::EditFault;
 use crate::gate::desk::StepFault;
 use crate::hold::{Barred, State};
 use crate::json;
+use crate::review::act::ActFault;
 use crate::store::StoreFault;
 use crate::time::At;
 
@@ -189,14 +189,17 @@ impl From<StepFault> for ApiFault {
     }
 }
 
-impl From<EditFault> for ApiFault {
-    fn from(fault: EditFault) -> Self {
+impl From<ActFault> for ApiFault {
+    fn from(fault: ActFault) -> Self {
+        let message = fault.to_string();
         match fault {
-            EditFault::Step(fault) => fault.into(),
-            EditFault::Refused(refusal) => Self {
+            ActFault::Step(fault) => fault.into(),
+            ActFault::NotJson(fault) => fault.into(),
+            ActFault::Refused(refusal) => Self {
                 refusal: Some(refusal.code()),
-                ..Self::new(StatusCode::CONFLICT, "edit_refused", refusal.to_string())
+                ..Self::new(StatusCode::CONFLICT, "edit_refused", message)
             },
+            _ => Self::body(message),
         }
     }
 }

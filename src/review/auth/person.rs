@@ -106,7 +106,9 @@ impl Access {
 fn is_page_visit(head: &Parts) -> bool {
     let accepts = head.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let page = accepts.is_some_and(|accept| accept.contains("text/html"));
-    matches!(head.method, Method::GET | Method::HEAD) && page
+    // A part of a page is not replaced by a form to sign in.
+    let part = head.headers.contains_key("hx-request");
+    matches!(head.method, Method::GET | Method::HEAD) && page && !part
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -141,8 +143,9 @@ pub struct Fields(Vec<(String, String)>);
 
 impl Fields {
     /// The field of that name; nothing, if it is blank or not there.
-    pub fn one<'a>(&'a self, name: &'a str) -> Option<&'a str> {
-        self.all(name).next().filter(|text| !text.trim().is_empty())
+    pub fn one(&self, name: &str) -> Option<&str> {
+        let (_, text) = self.0.iter().find(|(own, _)| own == name)?;
+        (!text.trim().is_empty()).then_some(text.as_str())
     }
 
     /// All fields of that name.

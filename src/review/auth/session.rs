@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use axum_extra::extract::SignedCookieJar;
 use axum_extra::extract::cookie::{Cookie, SameSite};
@@ -18,9 +17,7 @@ use super::Access;
 use crate::hold::Reviewer;
 use crate::time::At;
 
-/// How long one stays signed in.
-const LIFETIME: Duration = Duration::from_secs(10 * 3600);
-/// Ended sessions remembered at once. Past them all sessions that are as old end.
+/// Ended sessions remembered at once; past them, the cookie is all that is taken away.
 const MOST_ENDED: usize = 4_096;
 const NAME: &str = "countersign";
 /// Browsers keep such a cookie to this very host, and send it by https only.
@@ -54,10 +51,10 @@ pub struct Session {
 }
 
 impl Session {
-    pub(super) fn begin(reviewer: Reviewer, how: How, now: At) -> Self {
+    pub(super) fn begin(reviewer: Reviewer, how: How, until: At) -> Self {
         // 122 random bits each.
         let random = || uuid::Uuid::new_v4().simple().to_string();
-        Self { reviewer, how, until: now.plus(LIFETIME), id: random(), csrf: random() }
+        Self { reviewer, how, until, id: random(), csrf: random() }
     }
 
     /// The token for its forms.

@@ -7,10 +7,14 @@ fn ann() -> Reviewer {
     Reviewer { id: "ann".into(), groups: vec!["payments".into()] }
 }
 
+fn hour() -> At {
+    At::now().plus(Duration::from_secs(3600))
+}
+
 fn access(secure: bool) -> Access {
     let digest = Sha256::digest(b"ann's token").into();
     let (link, _) = OneTimeLink::new("http://127.0.0.1:1").unwrap();
-    Access::new(Reviewers::new(vec![(ann(), digest)]), Some(link), &[7; 64], secure)
+    Access::new(Reviewers::new(vec![(ann(), digest)]), Some(link), &[7; 64]).secure(secure)
 }
 
 /// The headers of a browser that got these cookies.
@@ -32,11 +36,11 @@ fn a_session_stands_until_it_is_ended_or_its_reviewer_gone() {
     assert_eq!(access.session(&headers), Some(session.clone()));
     assert!(session.is_over(session.until));
 
-    let without = Access::new(Reviewers::default(), None, &[7; 64], false);
+    let without = Access::new(Reviewers::default(), None, &[7; 64]);
     assert_eq!(without.session(&headers), None, "taken out of the config");
-    let link = Session::begin(ann(), How::Link, At::now());
+    let link = Session::begin(ann(), How::Link, hour());
     assert_eq!(without.session(&with_cookie(&without, &link)), None, "no link, no such session");
-    let other_key = Access::new(Reviewers::default(), None, &[8; 64], false);
+    let other_key = Access::new(Reviewers::default(), None, &[8; 64]);
     assert_eq!(other_key.session(&headers), None, "signed by another key");
 
     access.end(&session);
@@ -50,7 +54,7 @@ fn the_cookie_is_out_of_reach() {
         [(false, "countersign=", false), (true, "__Host-countersign=", true)]
     {
         let access = access(secure);
-        let session = Session::begin(ann(), How::Token, At::now());
+        let session = Session::begin(ann(), How::Token, hour());
         let response = access.remember(&session).into_response();
         let set = response.headers()[http::header::SET_COOKIE].to_str().unwrap();
         assert!(set.starts_with(begins), "{set}");

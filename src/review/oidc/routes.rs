@@ -15,6 +15,7 @@ use http::{HeaderMap, StatusCode};
 use maud::{DOCTYPE, html};
 
 use super::{Fault, Flow, Oidc};
+use crate::review::assets::AT;
 use crate::review::auth::Access;
 use crate::time::At;
 
@@ -29,15 +30,14 @@ const COOKIE: &str = "countersign_oidc";
 const PARAMETER_BYTES: usize = 4096;
 
 /// What signing in with an issuer takes.
-pub struct Door {
-    /// The issuer.
-    pub oidc: Oidc,
-    /// Where sessions come from.
-    pub access: Arc<Access>,
+struct Door {
+    oidc: Arc<Oidc>,
+    access: Arc<Access>,
 }
 
-/// The two paths.
-pub fn routes(door: Arc<Door>) -> Router {
+/// The two paths, by which somebody gets a session.
+pub fn routes(oidc: Arc<Oidc>, access: Arc<Access>) -> Router {
+    let door = Arc::new(Door { oidc, access });
     Router::new().route(SIGN_IN, get(begin)).route(CALLBACK, get(come_back)).with_state(door)
 }
 
@@ -116,11 +116,9 @@ fn sorry(fault: Fault) -> Response {
     let status = match fault {
         Fault::Stale => StatusCode::BAD_REQUEST,
         Fault::Unreachable => StatusCode::BAD_GATEWAY,
-        Fault::Declined
-        | Fault::NotAccepted
-        | Fault::Unverified
-        | Fault::Nameless
-        | Fault::NotAllowed => StatusCode::FORBIDDEN,
+        Fault::Declined | Fault::NotAccepted | Fault::Unverified | Fault::Nameless => {
+            StatusCode::FORBIDDEN
+        }
     };
     let content = html! {
         p role="alert" { (fault) "." }
@@ -137,9 +135,11 @@ fn page(title: &str, content: maud::Markup, refresh: Option<&str>) -> Html<Strin
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width";
                 title { (title) " · Countersign" }
+                link rel="icon" type="image/svg+xml" href=(AT.icon);
+                link rel="stylesheet" href=(AT.style);
                 @if let Some(refresh) = refresh { meta http-equiv="refresh" content=(refresh); }
             }
-            body { main { h1 { (title) } (content) } }
+            body { main.narrow { h1 { (title) } (content) } }
         }
     };
     Html(page.into_string())

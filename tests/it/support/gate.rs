@@ -23,6 +23,7 @@ pub(crate) struct Setup {
     upstream: String,
     agents: String,
     server: String,
+    operator: String,
     top: String,
     files: Vec<(String, String)>,
     wait_ready: bool,
@@ -45,6 +46,7 @@ impl Setup {
             upstream: url.to_owned(),
             agents: "  - {id: dev, anonymous: true}\n".to_owned(),
             server: String::new(),
+            operator: String::new(),
             top: String::new(),
             files: files.map(|(name, text)| (name.to_owned(), text.to_owned())).into(),
             wait_ready: true,
@@ -95,6 +97,12 @@ impl Setup {
     /// More keys of the server, as YAML flow entries: `minimum_version: 2025-11-25, timeout: 1s`.
     pub(crate) fn server(mut self, entries: &str) -> Self {
         self.server = format!(", {entries}");
+        self
+    }
+
+    /// More keys of the operator's listener, as YAML flow entries: `session: 1h`.
+    pub(crate) fn operator(mut self, entries: &str) -> Self {
+        self.operator = format!(", {entries}");
         self
     }
 
@@ -150,9 +158,9 @@ impl Setup {
             std::io::Write::write_all(&mut options.open(path).unwrap(), text.as_bytes()).unwrap();
         }
         let config = format!(
-            "listen: \"{agents}\"\noperator: {{listen: \"{operators}\"}}\nstate: ./state\n\
+            "listen: \"{agents}\"\noperator: {{listen: \"{operators}\"{}}}\nstate: ./state\n\
              policies: [./policies]\ntools: [./tools]\nagents:\n{}servers:\n  crm: {{mcp: \"{}\"{}}}\n{}",
-            self.agents, self.upstream, self.server, self.top
+            self.operator, self.agents, self.upstream, self.server, self.top
         );
         // An unoptimised gate on a busy machine is not what a test about something else is about.
         let patient = if self.top.contains("policy:") { "" } else { "policy: {deadline: 5s}\n" };
