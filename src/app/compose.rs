@@ -258,7 +258,7 @@ pub fn access(config: &Config, bound: SocketAddr) -> io::Result<(Access, Option<
         (None, None)
     };
     let reviewers = config.reviewers.iter().map(|one| {
-        let reviewer = Reviewer { id: one.id.clone(), groups: one.groups.clone() };
+        let reviewer = Reviewer { id: one.id.clone(), groups: one.groups.clone(), sole: false };
         (reviewer, one.token.0)
     });
     let key = kept_key(&config.state.join("session.key"))?;

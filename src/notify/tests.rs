@@ -417,7 +417,7 @@ async fn in_a_chat_nothing_the_agent_wrote_stands_unless_configured() {
 
 #[test]
 fn news_is_what_people_have_to_know() {
-    let ann = || Reviewer { id: "ann".into(), groups: vec!["payments".into()] };
+    let ann = || Reviewer { id: "ann".into(), groups: vec!["payments".into()], sole: false };
     let ending = || Ending { by: None, code: "denied".into(), message: "no".into() };
     let terms = HoldTerms { approvals: 2, ..HoldTerms::default() };
     let sign = |hold: &Hold| {

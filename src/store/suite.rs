@@ -120,7 +120,7 @@ fn json_map() -> crate::json::Map<String, crate::json::Value> {
 
 fn denied(hold: &Hold, second: u64) -> Hold {
     let ending = Ending { by: Some("ann".into()), code: "denied".into(), message: "no".to_owned() };
-    let reviewer = Reviewer { id: "ann".into(), groups: Vec::new() };
+    let reviewer = Reviewer { id: "ann".into(), groups: Vec::new(), sole: false };
     hold.after(Step::Deny { reviewer, ending }, at(second)).unwrap()
 }
 
@@ -142,7 +142,7 @@ pub(crate) async fn what_is_kept_comes_back_whole_and_after_a_restart(shelf: &im
     hold.terms.not_before = Some(at(7));
     hold.ask.claimed.confidence = Some(0.1 + 0.2);
     hold.signatures.push(Signature {
-        reviewer: Reviewer { id: "ann".into(), groups: vec!["payments".into()] },
+        reviewer: Reviewer { id: "ann".into(), groups: vec!["payments".into()], sole: false },
         at: at(2),
         justification: Some("seen\n\u{202e}it".into()),
     });

@@ -12,11 +12,11 @@ pub(super) fn at(minute: u64) -> At {
 }
 
 pub(super) fn person(id: &str) -> Reviewer {
-    Reviewer { id: id.into(), groups: Vec::new() }
+    Reviewer { id: id.into(), groups: Vec::new(), sole: false }
 }
 
 fn of_group(id: &str, group: &str) -> Reviewer {
-    Reviewer { id: id.into(), groups: vec![group.into()] }
+    Reviewer { id: id.into(), groups: vec![group.into()], sole: false }
 }
 
 /// Asked for by the agent `ada`, for Dora; two people must sign it.

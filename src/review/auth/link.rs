@@ -35,18 +35,11 @@ impl OneTimeLink {
         let secret = hex::encode(bits);
         let url = format!("{}/link/{secret}", base_url.trim_end_matches('/'));
         let link = Self {
-            reviewer: Reviewer { id: LOCAL.to_owned(), groups: Vec::new() },
+            reviewer: Reviewer { id: LOCAL.to_owned(), groups: Vec::new(), sole: true },
             secret: Mutex::new(Some(secret)),
             until: At::now().plus(LIFETIME),
         };
         Ok((link, url))
-    }
-
-    /// Whoever comes in by it is in these groups.
-    #[must_use]
-    pub fn in_groups(mut self, groups: Vec<String>) -> Self {
-        self.reviewer.groups = groups;
-        self
     }
 
     /// Whom it signs in; nobody, if it is used up, too old or another.

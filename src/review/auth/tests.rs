@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha256};
 use super::*;
 
 fn ann() -> Reviewer {
-    Reviewer { id: "ann".into(), groups: vec!["payments".into()] }
+    Reviewer { id: "ann".into(), groups: vec!["payments".into()], sole: false }
 }
 
 fn hour() -> At {

@@ -79,7 +79,7 @@ pub(super) fn reviewer(
     if groups.iter().any(|group| group.len() > GROUP_BYTES) {
         return Err(not_accepted("the name of a group is too long"));
     }
-    Ok(Reviewer { id, groups })
+    Ok(Reviewer { id, groups, sole: false })
 }
 
 /// A name that reads the same in page, record and terminal, and that no other name looks like.

@@ -82,7 +82,7 @@ async fn place() -> Place {
     let (link, url) = OneTimeLink::new(&format!("http://{address}")).unwrap();
     let people = ["ann", "bob", "ada"].map(|id| {
         let digest = Sha256::digest(format!("token of {id}")).into();
-        (Reviewer { id: id.to_owned(), groups: Vec::new() }, digest)
+        (Reviewer { id: id.to_owned(), groups: Vec::new(), sole: false }, digest)
     });
     let office = Arc::new(Office {
         gate: Arc::clone(&gate),
