@@ -97,7 +97,7 @@ async fn place() -> Place {
         health,
         hosts: Vec::new(),
         limits: Limits::default(),
-        people: Some(People { office, access }),
+        people: Some(People { office, access, oidc: None }),
     });
     let serving = tokio::spawn(review.serve(listener, stopped));
     Place { address, gate, link: url, stop, serving, _state: state }
