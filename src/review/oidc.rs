@@ -9,6 +9,7 @@ mod claims;
 mod routes;
 mod wire;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,8 @@ pub struct Settings {
     pub groups_claim: String,
     /// What we ask to be told; `openid` is among them.
     pub scopes: Vec<String>,
+    /// Who of them may come in: `ann`, `group:payments`; all of them, if empty.
+    pub allow: BTreeSet<String>,
     /// How people reach us, such as `https://review.example.com`.
     pub url: String,
 }
@@ -90,6 +93,9 @@ pub enum Fault {
     /// It does not say who they are in words that can be used.
     #[error("the identity provider gives no name for you that can be used here")]
     Nameless,
+    /// Not one of those who may.
+    #[error("you may not sign in here; ask whoever runs this gate")]
+    NotAllowed,
 }
 
 /// What has to be the same when somebody comes back. Kept in their browser, signed.
@@ -181,7 +187,13 @@ impl Oidc {
         {
             claims::add(&mut said, more)?;
         }
-        claims::reviewer(&said, &self.settings.id_claim, &self.settings.groups_claim)
+        let Settings { id_claim, groups_claim, allow, .. } = &self.settings;
+        let reviewer = claims::reviewer(&said, id_claim, groups_claim)?;
+        if reviewer.is_among(allow) {
+            return Ok(reviewer);
+        }
+        tracing::info!(reviewer = reviewer.id, "`operator.oidc.allow` lets somebody not in");
+        Err(Fault::NotAllowed)
     }
 
     async fn exchange(
