@@ -119,7 +119,9 @@ impl App {
         let agents = bound(config.listen).await?;
         let operators = bound(config.operator.listen).await?;
         let sessions = config.limits.sessions;
-        let desk = compose::desk(&config, trail, &metrics).await.map_err(Fault::Store)?;
+        let herald = compose::herald(&config, config.operator.listen, &metrics);
+        let herald = herald.map_err(Fault::Other)?;
+        let desk = compose::desk(&config, trail, &metrics, herald).await.map_err(Fault::Store)?;
         let gate = Arc::new(Gate::new(snapshot, desk, sessions));
         let (stop, draining) = watch::channel(false);
         let front = Arc::new(Front::new(Needs {
@@ -195,7 +197,7 @@ impl App {
         let review = Arc::new(Review {
             metrics,
             health: health::of(Arc::clone(&state), Arc::clone(&gate), servers.clone()),
-            hosts: config.hosts.clone(),
+            hosts: config.hosts.iter().cloned().chain(config.operator.host()).collect(),
             limits: review::Limits::default(),
             people: Some(review::People { office, access: Arc::new(access), oidc }),
         });

@@ -35,6 +35,17 @@ impl Tier {
     }
 }
 
+/// One thing that policy had to say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Stable, for machines: `refund_over_limit`.
+    pub code: String,
+    /// For people and models: `refunds over 100 USD need a signature`.
+    pub message: String,
+    /// The package that said it: `permission`, `budget` or `reversibility`.
+    pub policy: String,
+}
+
 /// What was decided of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

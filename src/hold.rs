@@ -19,9 +19,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::call::{Agent, Claimed, Door, Tier};
+use crate::call::{Agent, Claimed, Door, Reason, Tier};
 use crate::json::{Digest, Map, Value};
-use crate::refusal::Reason;
 use crate::time::At;
 
 pub use id::{HoldId, NotAHoldId};

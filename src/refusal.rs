@@ -6,21 +6,12 @@
 use http::StatusCode;
 use serde::Serialize;
 
+pub use crate::call::Reason;
+
 use crate::call::Effect;
 use crate::hold::{Hold, HoldId, State};
 use crate::json::Fault;
 use crate::time::At;
-
-/// One thing that policy had to say.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
-pub struct Reason {
-    /// Stable, for machines: `refund_over_limit`.
-    pub code: String,
-    /// For people and models: `refunds over 100 USD need a signature`.
-    pub message: String,
-    /// The package that said it: `permission`, `budget` or `reversibility`.
-    pub policy: String,
-}
 
 /// What an agent is told of a hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -12,7 +12,7 @@ use crate::config::{self, Config, Jwks, Problem, Proof, files};
 use crate::front::mcp::seal::Seal;
 use crate::front::mcp::upstream::{self, Server};
 use crate::gate::Snapshot;
-use crate::gate::desk::{self, Desk};
+use crate::gate::desk::{self, Desk, Herald};
 use crate::gate::identify::{
     AgentSettings, Credential, Identities, IdentitySettings, IssuerSettings, KeySource, Token,
     WorkloadSettings,
@@ -22,6 +22,7 @@ use crate::gate::record::Ledger;
 use crate::hold::Reviewer;
 use crate::json::Digest;
 use crate::metrics::Metrics;
+use crate::notify::{self, Notifier};
 use crate::review::act;
 use crate::review::auth::{Access, OneTimeLink, Reviewers};
 use crate::review::oidc::{self, Oidc};
@@ -98,10 +99,30 @@ pub async fn desk(
     config: &Config,
     trail: Trail,
     metrics: &Arc<Metrics>,
+    herald: Herald,
 ) -> Result<Arc<Desk>, StoreFault> {
     let store = Arc::new(Sqlite::open(&config.state.join("store.db"))?);
     let ledger = Arc::new(Ledger { trail, metrics: Arc::clone(metrics) });
-    Desk::open(store, hold_settings(&config.hold), ledger, Box::new(|_, _| {})).await
+    Desk::open(store, hold_settings(&config.hold), ledger, herald).await
+}
+
+/// Tells people of holds, where the operator named whom.
+pub fn herald(
+    config: &Config,
+    operators: SocketAddr,
+    metrics: &Arc<Metrics>,
+) -> Result<Herald, String> {
+    if config.notify.is_empty() {
+        return Ok(Box::new(|_, _| {}));
+    }
+    let url = config.operator.url_at(operators);
+    let notifier = Notifier::new(config.notify.clone(), url, Arc::clone(metrics))
+        .map_err(|error| error.to_string())?;
+    Ok(Box::new(move |hold, event| {
+        if let Some(kind) = notify::Kind::of(event) {
+            notifier.tell(kind, hold);
+        }
+    }))
 }
 
 fn hold_settings(hold: &config::Hold) -> desk::Settings {

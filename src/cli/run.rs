@@ -11,6 +11,7 @@ use super::{COMMIT, ConfigFile, Exit, Failure};
 use crate::app::{App, Fault, Version};
 use crate::config::{Config, LogFormat, OtlpProtocol};
 use crate::front::descriptors;
+use crate::front::workers;
 use crate::telemetry;
 
 /// Stand guard: serve agents by a config until told to stop
@@ -52,7 +53,10 @@ pub(super) const VERSION: Version = Version { release: env!("CARGO_PKG_VERSION")
 
 /// The runtime that everything runs on.
 pub(super) fn runtime() -> Result<Runtime, Failure> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(workers::STACK)
+        .build()?)
 }
 
 /// Why the gate did not start, for a terminal.

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::reviewers::name_or_group;
-use super::scalar::{count, one_of, text, within};
+use super::scalar::{count, duration, one_of, text, within};
 use super::section::{Reading, Section};
 use super::yaml::Node;
 
@@ -157,7 +157,7 @@ pub(super) fn hold(
 }
 
 fn wait(node: &Node) -> Result<Duration, String> {
-    let wait = within(SECOND..=DAY * 366)(node)?;
+    let wait = duration(node)?;
     if wait <= LONGEST_WAIT {
         return Ok(wait);
     }

@@ -49,6 +49,12 @@ impl Operator {
     pub fn url_at(&self, bound: SocketAddr) -> String {
         self.url.clone().unwrap_or_else(|| format!("http://{bound}"))
     }
+
+    /// The host in `url`: browsers name it, so the listener has to know it.
+    pub fn host(&self) -> Option<String> {
+        let url: Uri = self.url.as_ref()?.parse().ok()?;
+        url.host().map(str::to_owned)
+    }
 }
 
 /// Whom people sign in with (OpenID Connect Core 1.0).

@@ -90,7 +90,7 @@ fn one_fault_is_told_with_its_place_and_what_would_be_right() {
         ("operator", &oidc("scopes: ['openid email']"), "one word"),
         ("operator", &oidc("id_clam: sub"), "did you mean `id_claim`"),
         ("hold", "{wait: 51s}", "clients give up at 60s"),
-        ("hold", "{wait: 500ms}", "expected a duration from 1s"),
+        ("hold", "{repeat: 500ms}", "expected a duration from 1s to 1h"),
         ("hold", "{rounds: 10}", "expected a number from 1 to 9"),
         ("hold", "{expires: 5m}", "did you mean `expires_in`"),
         ("hold", "{keep: 2h}", "the longest of all"),
@@ -238,6 +238,24 @@ fn d05_nobody_signs_unproven_off_loopback() {
         assert_eq!(told.is_empty(), expected.is_none(), "{operator}: {told:?}");
         let is_told = |part| told.iter().all(|told: &String| told.contains(part));
         assert!(expected.is_none_or(is_told), "{operator}: {told:?}");
+    }
+}
+
+#[test]
+fn the_host_that_people_type_is_known_to_the_listener() {
+    for (url, host, base) in [
+        ("{}", None, "http://127.0.0.1:8701"),
+        (
+            "{url: 'https://Review.example.com/'}",
+            Some("review.example.com"),
+            "https://review.example.com",
+        ),
+        ("{url: 'http://gate:8443'}", Some("gate"), "http://gate:8443"),
+    ] {
+        let text = smallest(&[("operator", url)]);
+        let operator = parse(&text, Path::new("/etc")).unwrap().operator;
+        assert_eq!(operator.host().as_deref(), host, "{url}");
+        assert_eq!(operator.url_at(operator.listen), base, "{url}");
     }
 }
 

@@ -10,6 +10,10 @@ use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 
+/// Bytes of a worker's stack. Without optimisation a call that waits for people takes more than the
+/// usual 2 MiB; what is not touched costs nothing.
+pub const STACK: usize = 8 * 1024 * 1024;
+
 thread_local! {
     /// The number of this worker; 0 on all other threads.
     static NUMBER: Cell<usize> = const { Cell::new(0) };
@@ -73,7 +77,8 @@ fn worker(
     work: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+    let thread = std::thread::Builder::new().name(format!("worker-{number}")).stack_size(STACK);
+    thread.spawn(move || {
         NUMBER.set(number);
         runtime.block_on(work);
     })

@@ -100,7 +100,7 @@ pub(super) async fn decide(
                 Ok(()) => Ok(Decided::Go(Permit::new(call, definition, record, claim))),
                 Err(refusal) => {
                     if let Some(claim) = claim {
-                        claim.failed(&refusal).await;
+                        Box::pin(claim.failed(&refusal)).await;
                     }
                     Err(refusal)
                 }

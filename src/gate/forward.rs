@@ -74,7 +74,7 @@ impl Permit {
             Err(refusal) => {
                 record.failed(&refusal);
                 if let Some(claim) = claim {
-                    claim.failed(&refusal).await;
+                    Box::pin(claim.failed(&refusal)).await;
                 }
                 Err(refusal)
             }
@@ -130,7 +130,7 @@ impl InFlight {
     /// agent may have it.
     pub async fn keep(&mut self, is_error: bool, answer: impl FnOnce() -> Bytes) {
         if let Some(claim) = self.claim.take() {
-            claim.answered(is_error, answer()).await;
+            Box::pin(claim.answered(is_error, answer())).await;
         }
     }
 

@@ -50,7 +50,7 @@ pub(super) async fn way(
     let (waits, known) = (arrival.waits != Waits::Never, arrival.hold);
     let mode = arrival.waits;
     let mut hold = match known {
-        Some(id) => Some(gate.desk.hold(id).await.map_err(|fault| failed(&fault))?),
+        Some(id) => Some(Box::pin(gate.desk.hold(id)).await.map_err(|fault| failed(&fault))?),
         None => None,
     };
     if let Some(hold) = &hold {
@@ -66,7 +66,7 @@ pub(super) async fn way(
         && known.is_none()
         && let Some(held) = &judged.held
     {
-        let found = gate.desk.find(&held.call.agent.id, held.binding());
+        let found = Box::pin(gate.desk.find(&held.call.agent.id, held.binding()));
         hold = found.await.map_err(|fault| failed(&fault.into()))?;
         if let Some(hold) = &hold
             && hold.state == State::Approved
@@ -74,7 +74,7 @@ pub(super) async fn way(
             let mut again = again(&held.call, held.offered.as_ref(), hold);
             again.id = held.call.id;
             let bench = Bench { signatures: &hold.signatures, again: true, ..bench };
-            judged = judge(&bench, again).await;
+            judged = Box::pin(judge(&bench, again)).await;
         }
     }
     record.judged(&judged);
@@ -82,17 +82,22 @@ pub(super) async fn way(
     match (outcome, held) {
         (Ok((call, offered)), _) => {
             let go = Allowed { gate, snapshot, call, offered, mode };
-            go.with(hold).await
+            let open = if hold.is_none() { go.open_hold() } else { None };
+            // Boxed, so that calls which nothing holds have no room for it.
+            match (hold, open) {
+                (None, None) => Ok(go.unsigned()),
+                (hold, open) => Box::pin(go.with(hold, open)).await,
+            }
         }
         (Err(_), Some(held)) if waits => {
             let verdict = verdict.unwrap_or_else(Verdict::empty);
             let sitting =
                 Sitting { gate, snapshot, held, verdict, beside, known: known.is_some(), mode };
-            sitting.needs_signatures(hold).await
+            Box::pin(sitting.needs_signatures(hold)).await
         }
         (Err(refusal), _) => {
             if let Some(hold) = hold {
-                void(&gate.desk, &hold, refusal.code(), &refusal.to_string()).await;
+                Box::pin(void(&gate.desk, &hold, refusal.code(), &refusal.to_string())).await;
             }
             Err(refusal)
         }
@@ -110,10 +115,10 @@ struct Allowed<'a> {
 
 impl Allowed<'_> {
     /// With its signatures, or now even without.
-    async fn with(self, hold: Option<Hold>) -> Result<Way, Refusal> {
+    async fn with(self, hold: Option<Hold>, open: Option<HoldId>) -> Result<Way, Refusal> {
         let desk = &self.gate.desk;
         let Some(hold) = hold else {
-            if let Some(id) = self.open_hold()
+            if let Some(id) = open
                 && let Ok(hold) = desk.hold(id).await
             {
                 void(desk, &hold, "allowed", LET_GO).await;

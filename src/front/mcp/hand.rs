@@ -133,7 +133,8 @@ impl Front {
             expected: expected.clone(),
         };
         let arrival = arrival(errand, &server, offered);
-        let Handled::Sent(said, in_flight) = self.gate.handle(arrival, carrier).await? else {
+        let Handled::Sent(said, in_flight) = Box::pin(self.gate.handle(arrival, carrier)).await?
+        else {
             return Ok(None);
         };
         let Said { response, stateless, dialect } = said;
@@ -150,7 +151,8 @@ impl Front {
                 decision: in_flight.id(),
             },
         };
-        let answered = exchange.answer(Expected::Call(expected), response, in_flight, None).await;
+        let answered =
+            Box::pin(exchange.answer(Expected::Call(expected), response, in_flight, None)).await;
         let answer = match answered {
             Ok(response) => self.read_answer(response).await,
             Err(refusal) => Err(refusal),

@@ -282,12 +282,12 @@ impl Wait {
 
     /// Says nothing until there is something to say.
     async fn quietly(self, waiting: Waiting<Post>) -> Came {
-        let next = self.next(waiting).await;
+        let next = Box::pin(self.next(waiting)).await;
         let Self { exchange, expected, seat, .. } = self;
         let answer = match next {
             Next::Late(hold) => return Came::Nothing(hold, Box::new(exchange)),
             Next::Sent(response, in_flight) => {
-                exchange.answer(expected, response, in_flight, None).await
+                Box::pin(exchange.answer(expected, response, in_flight, None)).await
             }
             Next::Kept(hold, answer) => Ok(ticket::kept(&exchange.asked, &hold, &answer)),
             Next::Refused(refusal) => Err(refusal),
@@ -316,7 +316,7 @@ impl Wait {
                 waiting.hold = hold;
                 continue;
             }
-            match self.again(gate, waiting).await {
+            match Box::pin(self.again(gate, waiting)).await {
                 Ok(Handled::Sent(response, in_flight)) => return Next::Sent(response, in_flight),
                 Ok(Handled::Kept(hold, answer)) => return Next::Kept(hold, answer),
                 Ok(Handled::Held(still)) => waiting = *still,
@@ -343,8 +343,7 @@ impl Wait {
     ) {
         let first = waiting.hold.clone();
         let next = {
-            let next = self.next(waiting);
-            let mut next = std::pin::pin!(next);
+            let mut next = Box::pin(self.next(waiting));
             let mut beats = 0_u32;
             loop {
                 if sender.send(Ok(beat(&first, token.as_ref(), beats))).await.is_err() {
@@ -363,7 +362,7 @@ impl Wait {
         let asked = exchange.asked.clone();
         let answered = match next {
             Next::Sent(response, in_flight) => {
-                exchange.answer(expected, response, in_flight, None).await
+                Box::pin(exchange.answer(expected, response, in_flight, None)).await
             }
             Next::Kept(hold, answer) => Ok(ticket::kept(&asked, &hold, &answer)),
             // What the client took back has no answer.

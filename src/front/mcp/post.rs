@@ -243,7 +243,8 @@ impl Front {
             Handled::Held(waiting) => {
                 // Who waits for people takes no place of those who do not.
                 drop((slot, running));
-                return held::wait(exchange, expected, *waiting, shape).await;
+                // Boxed, so that calls which do not wait have no room for it.
+                return Box::pin(held::wait(exchange, expected, *waiting, shape)).await;
             }
         };
         drop(running);
