@@ -7,7 +7,7 @@ use clap::Args;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{COMMIT, ConfigFile, Exit, Failure};
+use super::{COMMIT, ConfigFile, Exit, Failure, say};
 use crate::app::{App, Fault, Version};
 use crate::config::{Config, LogFormat, OtlpProtocol};
 use crate::front::descriptors;
@@ -37,7 +37,11 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let app = App::bind(config, VERSION).await.map_err(failure)?;
-        app.serve(told_to_stop()?).await;
+        let stop = told_to_stop()?;
+        if let Some(link) = app.sign_in_link() {
+            say(&format!("Nobody is configured to sign; this link signs in one browser: {link}\n"))?;
+        }
+        app.serve(stop).await;
         Ok(Exit::Done)
     });
     // A thread may be stuck where nobody can reach it, such as in the system's resolver.

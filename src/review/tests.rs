@@ -1,3 +1,5 @@
+mod pages;
+
 use std::sync::Mutex;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -100,7 +100,7 @@ start_gate() {
     export AGENT_URL=http://127.0.0.1:$agents/mcp/crm OPERATOR_URL=http://127.0.0.1:$operator
     eventually curl -sfo /dev/null "$OPERATOR_URL/readyz" || fail "the gate does not become ready"
     # The one-time link is the one address with a secret in it that the gate prints.
-    SIGN_IN_LINK=$(grep -oE -m1 "$OPERATOR_URL/[^[:space:]\"']*sign-in[^[:space:]\"']+" "$work/gate.log") ||
+    SIGN_IN_LINK=$(grep -oE -m1 "$OPERATOR_URL/[^[:space:]\"']*(sign-in|link/)[^[:space:]\"']+" "$work/gate.log") ||
         fail "the gate prints no link to sign in with"
     export SIGN_IN_LINK
 }

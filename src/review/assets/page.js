@@ -15,6 +15,13 @@
   document.addEventListener('htmx:sseError', () => live(false));
   document.addEventListener('htmx:sseClose', () => live(false));
   document.addEventListener('htmx:afterSwap', () => { keepChoice(); keepTicks(); watch(); unlock(); tell(); });
+  // A refusal takes the place of nothing, unless it says of what.
+  document.addEventListener('htmx:beforeSwap', ({ detail }) => {
+    const { xhr, requestConfig } = detail;
+    if (xhr.status < 400 || xhr.getResponseHeader('HX-Retarget') || requestConfig.elt.id === 'together') return;
+    detail.shouldSwap = false;
+    one('#said').textContent = `This was not possible (${xhr.status}). Load the page again.`;
+  });
   // The session is over: the page to sign in takes the place of this one.
   document.addEventListener('htmx:responseError', (event) => {
     if (event.detail.xhr.status === 401) location.reload();
@@ -144,7 +151,7 @@
   });
   document.addEventListener('htmx:afterRequest', ({ detail }) => {
     const form = detail.requestConfig?.elt;
-    if (!detail.successful || !form) return;
+    if (!form || !(detail.xhr.status >= 200 && detail.xhr.status < 400)) return;
     form.closest?.('dialog')?.close();
     if (form.id === 'together') { ticked.clear(); form.reset(); keepTicks(); }
   });

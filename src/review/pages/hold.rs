@@ -38,7 +38,12 @@ async fn show(office: &Office, person: &Person, id: HoldId) -> Response {
     let class = class_of(&office.gate, &hold.ask);
     let said = Said::of(&hold.ask, &class);
     let main = main(&View { hold: &hold, person, class: &class, said: &said, past: &past });
-    let after = dialogs::all(&hold, person, &said, &office.presets);
+    let after = html! {
+        // Never swapped itself, so it hears of each change.
+        div #refresh hidden hx-get={ "/holds/" (id) } hx-trigger="sse:hold" hx-target="#main"
+            hx-select="#main" hx-select-oob="#said" hx-swap="outerHTML" hx-sync="this:queue last" {}
+        (dialogs::all(&hold, person, &said, &office.presets))
+    };
     Page {
         title: &said.plain(),
         person: Some(person),
@@ -77,8 +82,7 @@ fn main(view: &View<'_>) -> Markup {
     let id = hold.id;
     html! {
         main #main data-hold=(id) data-state=(hold.state.name()) data-version=(hold.version)
-            data-hash=(hold.ask.hash) hx-get={ "/holds/" (id) } hx-trigger="sse:hold" hx-target="#main"
-            hx-select="#main" hx-select-oob="#said" hx-swap="outerHTML" hx-sync="this:replace" {
+            data-hash=(hold.ask.hash) {
             p.path { a href="/" { "Queue" } " / " code { (id) } }
             h1 { (said.markup()) }
             (summary(hold))
@@ -189,8 +193,7 @@ fn what(hold: &Hold, class: &Class) -> Markup {
             section aria-labelledby="diff-title" {
                 h2 #diff-title { "Before and after" }
                 div id={ "diff-" (name) } hx-preserve="true" hx-get={ "/holds/" (hold.id) "/diff" }
-                    hx-trigger="load" hx-target="this" hx-select="unset" hx-swap="innerHTML"
-                    hx-select-oob="unset" { p { "Reading what is there now…" } }
+                    hx-trigger="load" hx-swap="innerHTML" { p { "Reading what is there now…" } }
             }
         }
     }

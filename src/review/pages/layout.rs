@@ -8,10 +8,11 @@ use crate::review::assets::AT;
 use crate::review::auth::Person;
 use crate::review::visible::Line;
 
-/// htmx adds a style and evaluates texts unless it is told not to, and swaps no refusal.
+/// htmx adds a style and evaluates texts unless it is told not to, and swaps no refusal. A refusal
+/// that is shown in its dialog is no error of the page.
 const HTMX: &str = r#"{"includeIndicatorStyles":false,"allowEval":false,"selfRequestsOnly":true,
 "historyCacheSize":0,"responseHandling":[{"code":"204","swap":false},{"code":"[23]..","swap":true},
-{"code":"401","swap":false,"error":true},{"code":"[45]..","swap":true,"error":true}]}"#;
+{"code":"401","swap":false,"error":true},{"code":"[45]..","swap":true,"error":false}]}"#;
 
 /// One page.
 pub(super) struct Page<'a> {

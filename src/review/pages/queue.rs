@@ -120,7 +120,7 @@ async fn show(
             (filters(filter))
             // Never swapped itself, so it hears of each change.
             div #refresh hidden hx-get="/" hx-trigger="sse:queue" hx-include="#filters"
-                hx-target="#list" hx-select="#list" hx-swap="outerHTML" hx-sync="#filters:replace" {}
+                hx-target="#list" hx-select="#list" hx-swap="outerHTML" hx-sync="#filters:queue last" {}
             (list(office, person, filter, &found))
             (together(person))
         }
@@ -132,7 +132,7 @@ async fn show(
 fn filters(filter: &Filter) -> Markup {
     html! {
         form #filters.filters role="search" action="/" hx-get="/" hx-target="#list" hx-select="#list"
-            hx-trigger="input delay:120ms, change, submit" hx-swap="outerHTML" hx-sync="this:replace" {
+            hx-trigger="input delay:120ms, change, submit" hx-swap="outerHTML" hx-sync="this:queue last" {
             label { span { "Search " kbd { "/" } }
                 input #q type="search" name="q" value=(filter.q) autocomplete="off"
                     placeholder="agent, tool, server or id"; }
