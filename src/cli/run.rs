@@ -39,7 +39,9 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         let app = App::bind(config, VERSION).await.map_err(failure)?;
         let stop = told_to_stop()?;
         if let Some(link) = app.sign_in_link() {
-            say(&format!("Nobody is configured to sign; this link signs in one browser: {link}\n"))?;
+            say(&format!(
+                "Nobody is configured to sign; this link signs in one browser: {link}\n"
+            ))?;
         }
         app.serve(stop).await;
         Ok(Exit::Done)

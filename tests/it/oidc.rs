@@ -131,6 +131,10 @@ fn an_issuer_that_is_away_is_asked_again() {
     let mut browser = Browser::of(&gate);
     assert_eq!(browser.request("GET", "/sign-in/oidc", &[], None).status, 502);
     issuer.says(ann(), Lie::None);
+    // It is left alone for a while.
+    while browser.request("GET", "/sign-in/oidc", &[], None).status == 502 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
     assert_eq!(browser.signs_in().status, 200);
 }
 

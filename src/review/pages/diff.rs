@@ -142,7 +142,8 @@ mod tests {
         ] {
             let markup = of(&before, &after).0;
             let found = |tag: &str| -> Vec<String> {
-                let parts = markup.split(&format!("<{tag}>")).skip(1);
+                let begin = format!("<{tag}>");
+                let parts = markup.split(&begin).skip(1);
                 parts.map(|part| part.split('<').next().unwrap().to_owned()).collect()
             };
             assert_eq!(found("ins"), new, "{markup}");

@@ -32,7 +32,12 @@ impl Hand for Gone {
         Box::pin(async {})
     }
 
-    fn read<'a>(&'a self, server: &'a str, _: &'a str, _: Value) -> Soon<'a, Result<Value, Refusal>> {
+    fn read<'a>(
+        &'a self,
+        server: &'a str,
+        _: &'a str,
+        _: Value,
+    ) -> Soon<'a, Result<Value, Refusal>> {
         Box::pin(async { Err(Refusal::Unreachable(server.to_owned())) })
     }
 }
@@ -92,7 +97,7 @@ async fn place() -> Place {
         health,
         hosts: Vec::new(),
         limits: Limits::default(),
-        people: Some(People { office, access }),
+        people: Some(People { office, access, oidc: None }),
     });
     let serving = tokio::spawn(review.serve(listener, stopped));
     Place { address, gate, link: url, stop, serving, _state: state }
@@ -214,7 +219,14 @@ async fn a_denial_an_answer_and_their_words() {
     for (n, what, form, status, code, words) in [
         (1, "deny", "preset=not_needed", 303, "not_needed", "this is not needed"),
         (2, "deny", "reason=use+42", 303, "denied", "use 42"),
-        (3, "deny", "preset=not_needed&reason=really", 303, "not_needed", "this is not needed: really"),
+        (
+            3,
+            "deny",
+            "preset=not_needed&reason=really",
+            303,
+            "not_needed",
+            "this is not needed: really",
+        ),
         (4, "answer", "answer=use+42", 303, "answered", "use 42"),
         (5, "deny", "reason=++", 422, "", ""),
         (6, "deny", "preset=invented", 422, "", ""),
@@ -239,21 +251,43 @@ async fn e08_only_a_form_of_this_session_changes_anything() {
     let bob = place.visit("bob").await;
     let (cookie, csrf, other) = (&ann.cookie, &ann.csrf, &bob.csrf);
     let here = format!("Origin: http://{}\r\n", place.address);
-    let body = |csrf: &str| format!("csrf={csrf}&seen={}&reason=x&answer=x&arguments=%7B%7D", hold.ask.hash);
+    let body = |csrf: &str| {
+        format!("csrf={csrf}&seen={}&reason=x&answer=x&arguments=%7B%7D", hold.ask.hash)
+    };
     for what in ["approve", "deny", "answer", "edit"] {
         let path = format!("/holds/{}/{what}", hold.id);
         for (case, method, headers, body, expected) in [
             ("no token", "POST", format!("{cookie}{FORM}{here}"), body(""), 403),
             ("another's token", "POST", format!("{cookie}{FORM}{here}"), body(other), 403),
-            ("another origin", "POST", format!("{cookie}{FORM}Origin: http://127.0.0.1:1\r\n"), body(csrf), 403),
+            (
+                "another origin",
+                "POST",
+                format!("{cookie}{FORM}Origin: http://127.0.0.1:1\r\n"),
+                body(csrf),
+                403,
+            ),
             ("no origin", "POST", format!("{cookie}{FORM}Origin: null\r\n"), body(csrf), 403),
-            ("another site", "POST", format!("{cookie}{FORM}Sec-Fetch-Site: cross-site\r\n"), body(csrf), 403),
-            ("not a form", "POST", format!("{cookie}{here}Content-Type: text/plain\r\n"), body(csrf), 415),
+            (
+                "another site",
+                "POST",
+                format!("{cookie}{FORM}Sec-Fetch-Site: cross-site\r\n"),
+                body(csrf),
+                403,
+            ),
+            (
+                "not a form",
+                "POST",
+                format!("{cookie}{here}Content-Type: text/plain\r\n"),
+                body(csrf),
+                415,
+            ),
             ("no session", "POST", format!("{FORM}{here}"), body(csrf), 401),
             ("by GET", "GET", format!("{cookie}{here}"), String::new(), 405),
             ("by HEAD", "HEAD", format!("{cookie}{here}"), String::new(), 405),
         ] {
-            let answer = place.ask(method, &format!("{path}?{}", body_of(&hold, csrf)), &headers, &body).await;
+            let answer = place
+                .ask(method, &format!("{path}?{}", body_of(&hold, csrf)), &headers, &body)
+                .await;
             assert_eq!(answer.status, expected, "{case}: {path}: {answer:?}");
             assert_eq!(place.state(&hold).await, State::Pending, "{case}: {path}");
         }
@@ -275,7 +309,11 @@ async fn e07_nobody_but_a_reviewer_signs_and_nobody_their_own_call() {
         ("the token of an agent", "Authorization: Bearer an-agents-token\r\n".to_owned(), 401),
         ("not a bearer", "Authorization: Basic YW5uOmFubg==\r\n".into(), 401),
         ("two", "Authorization: Bearer token of ann\r\nAuthorization: Bearer x\r\n".into(), 401),
-        ("a wrong token beside a good cookie", format!("Authorization: Bearer x\r\n{}", ann.cookie), 401),
+        (
+            "a wrong token beside a good cookie",
+            format!("Authorization: Bearer x\r\n{}", ann.cookie),
+            401,
+        ),
         ("the agent, were it a reviewer", "Authorization: Bearer token of ada\r\n".into(), 403),
         ("the user it claims to act for", "Authorization: Bearer token of bob\r\n".into(), 403),
     ] {
@@ -317,7 +355,9 @@ async fn each_answer_says_what_a_browser_may_do_with_it() {
     let place = place().await;
     let hold = place.hold(1, |_| {}).await;
     let ann = place.visit("ann").await;
-    for path in ["/", "/sign-in", "/nothing", &format!("/holds/{}", hold.id), "/holds/hold-0", "/healthz"] {
+    for path in
+        ["/", "/sign-in", "/nothing", &format!("/holds/{}", hold.id), "/holds/hold-0", "/healthz"]
+    {
         let answer = ann.get(path).await;
         let csp = answer.header("content-security-policy").unwrap();
         assert!(csp.starts_with("default-src 'none'; script-src 'self';"), "{path}: {csp}");
@@ -348,7 +388,12 @@ async fn each_answer_says_what_a_browser_may_do_with_it() {
 async fn who_is_not_signed_in_sees_nothing() {
     let place = place().await;
     let hold = place.hold(1, |_| {}).await;
-    for path in ["/".to_owned(), format!("/holds/{}", hold.id), format!("/holds/{}/diff", hold.id), "/events".into()] {
+    for path in [
+        "/".to_owned(),
+        format!("/holds/{}", hold.id),
+        format!("/holds/{}/diff", hold.id),
+        "/events".into(),
+    ] {
         let answer = place.ask("GET", &path, "Accept: text/html\r\n", "").await;
         assert_eq!((answer.status, answer.header("location")), (303, Some("/sign-in")), "{path}");
         assert_eq!(place.ask("GET", &path, "", "").await.status, 401, "{path}");
@@ -372,7 +417,10 @@ async fn e09_what_an_agent_writes_is_text() {
         let body = ann.get(&path).await.body;
         assert!(body.contains("&lt;script&gt;alert(1)"), "{path}");
         for raw in ["<script>alert", "\u{202E}", "\u{1B}", "href=\"javascript", "49"] {
-            assert!(!body.contains(raw) || raw == "49" && !body.contains(">49<"), "{path}: {raw:?}");
+            assert!(
+                !body.contains(raw) || raw == "49" && !body.contains(">49<"),
+                "{path}: {raw:?}"
+            );
         }
         assert!(body.contains("data-hidden=\"202E\"") && body.contains("{{ 7*7 }}"), "{path}");
     }
@@ -382,7 +430,9 @@ async fn e09_what_an_agent_writes_is_text() {
 async fn what_is_long_is_served_locked() {
     let place = place().await;
     let short = place.hold(1, |_| {}).await;
-    let long = place.hold(2, |hold| hold.ask.arguments = serde_json::json!({"a": "x ".repeat(5_000)})).await;
+    let long = place
+        .hold(2, |hold| hold.ask.arguments = serde_json::json!({"a": "x ".repeat(5_000)}))
+        .await;
     let ann = place.visit("ann").await;
     for (hold, locked) in [(short, false), (long, true)] {
         let body = ann.get(&format!("/holds/{}", hold.id)).await.body;
@@ -399,7 +449,8 @@ async fn together_go_only_calls_of_one_tool_that_are_not_grave() {
     let two = place.hold(2, |_| {}).await;
     let other = place.hold(3, |hold| hold.ask.tool = "other".into()).await;
     let grave = place.hold(4, |hold| hold.context.tier = crate::call::Tier::High).await;
-    let long = place.hold(5, |hold| hold.ask.arguments = serde_json::json!("x".repeat(9_000))).await;
+    let long =
+        place.hold(5, |hold| hold.ask.arguments = serde_json::json!("x".repeat(9_000))).await;
     let gone = place.hold(6, |_| {}).await;
     place.gate.desk().step(gone.id, Step::Cancel).await.unwrap();
     let chosen = |holds: &[&Hold]| -> String {
@@ -420,7 +471,9 @@ async fn together_go_only_calls_of_one_tool_that_are_not_grave() {
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(answer.body.contains("2 signed; "), "{}", answer.body);
     assert!(answer.body.contains("is already cancelled"), "{}", answer.body);
-    for (hold, state) in [(&one, State::Approved), (&two, State::Approved), (&other, State::Pending)] {
+    for (hold, state) in
+        [(&one, State::Approved), (&two, State::Approved), (&other, State::Pending)]
+    {
         assert_eq!(place.state(hold).await, state);
     }
 }
@@ -471,7 +524,9 @@ async fn an_open_page_hears_of_changes_until_the_listener_stops() {
     let hold = place.hold(1, |_| {}).await;
     let ann = place.visit("ann").await;
     let mut streams = Vec::new();
-    for (path, name) in [("/events".to_owned(), "queue"), (format!("/events?hold={}", hold.id), "hold")] {
+    for (path, name) in
+        [("/events".to_owned(), "queue"), (format!("/events?hold={}", hold.id), "hold")]
+    {
         let mut stream = TcpStream::connect(place.address).await.unwrap();
         let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{}\r\n", place.address, ann.cookie);
         stream.write_all(head.as_bytes()).await.unwrap();
