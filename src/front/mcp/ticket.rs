@@ -123,7 +123,7 @@ impl Front {
                 };
             }
             "tasks/result" => {
-                let seat = desk.sit(id);
+                let seat = desk.stand_by(id);
                 while hold.state.is_open() {
                     let until = tokio::time::Instant::now() + seat.patience();
                     hold = seat.wait(hold.state, until).await.map_err(|_| Refusal::UnknownTask)?;

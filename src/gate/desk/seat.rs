@@ -16,13 +16,20 @@ use crate::hold::{Hold, HoldId, State};
 pub struct Seat {
     desk: Arc<Desk>,
     id: HoldId,
+    /// Whether it sends the call itself, once that is signed.
+    sends: bool,
 }
 
 impl Desk {
-    /// Waits for a hold from now on.
+    /// Waits for a hold from now on, to send the call once that is signed.
     pub fn sit(self: &Arc<Self>, id: HoldId) -> Seat {
         *locked(&self.seats).entry(id).or_default() += 1;
-        Seat { desk: Arc::clone(self), id }
+        Seat { desk: Arc::clone(self), id, sends: true }
+    }
+
+    /// Waits for what becomes of a hold, and does nothing about it.
+    pub fn stand_by(self: &Arc<Self>, id: HoldId) -> Seat {
+        Seat { desk: Arc::clone(self), id, sends: false }
     }
 }
 
@@ -59,6 +66,9 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        if !self.sends {
+            return;
+        }
         let mut seats = locked(&self.desk.seats);
         if let Some(count) = seats.get_mut(&self.id) {
             *count -= 1;

@@ -142,9 +142,12 @@ mod tests {
         ] {
             let markup = of(&before, &after).0;
             let found = |tag: &str| -> Vec<String> {
-                let begin = format!("<{tag}>");
-                let parts = markup.split(&begin).skip(1);
-                parts.map(|part| part.split('<').next().unwrap().to_owned()).collect()
+                let begins = format!("<{tag}>");
+                markup
+                    .split(&begins)
+                    .skip(1)
+                    .map(|part| part.split('<').next().unwrap().to_owned())
+                    .collect()
             };
             assert_eq!(found("ins"), new, "{markup}");
             if !gone.is_empty() {

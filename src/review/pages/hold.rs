@@ -116,7 +116,7 @@ fn summary(hold: &Hold) -> Markup {
         }
         p {
             (standing(hold)) ". "
-            @if hold.state == State::Pending { (who(&hold.terms, &hold.escalated)) " may sign. " }
+            @if hold.state == State::Pending { "Who may sign: " (who(&hold.terms, &hold.escalated)) ". " }
             @if let Some(from) = hold.terms.not_before { "Not sent before " time datetime=(from) { (from) } ". " }
             @if let Some(to) = hold.terms.not_after { "Not sent after " time datetime=(to) { (to) } ". " }
         }

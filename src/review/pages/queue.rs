@@ -18,7 +18,7 @@ use crate::review::visible::Line;
 use crate::store;
 
 /// Holds on one page.
-const AT_ONCE: u64 = 50;
+const AT_ONCE: u64 = 200;
 
 /// What is asked for in the address.
 #[derive(Debug, Clone, Default, Deserialize)]

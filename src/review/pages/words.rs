@@ -47,7 +47,7 @@ impl Said {
             let mut parts = vec![title];
             for (n, (name, value)) in begins.into_iter().enumerate() {
                 parts.push(Part::Own(if n == 0 { ": " } else { ", " }.to_owned()));
-                parts.push(Part::Given(format!("{name} {}", brief(value))));
+                parts.push(Part::Given(format!("{} {}", cut(name), brief(value))));
             }
             parts
         }))
@@ -90,10 +90,14 @@ pub(super) fn undo(ask: &Ask, class: &Class) -> Option<Markup> {
 }
 
 fn brief(value: &crate::json::Value) -> String {
-    let text = match value {
-        crate::json::Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
+    match value {
+        crate::json::Value::String(text) => cut(text),
+        other => cut(&other.to_string()),
+    }
+}
+
+/// As much of it as a sentence bears; the arguments stand in full below.
+fn cut(text: &str) -> String {
     let begins: String = text.chars().take(60).collect();
     if begins.len() < text.len() { format!("{begins}…") } else { begins }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{arguments, held, refund, refunds, ticket, until};
+use super::{arguments, refund, refunds, ticket, until};
 use crate::support::{Gate, Response, Setup, Upstream, call, post, rpc};
 
 const WAITS: &str = "hold: {wait: 20s}";
