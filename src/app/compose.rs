@@ -288,6 +288,7 @@ pub fn oidc(config: &Config, bound: SocketAddr) -> Result<Option<Arc<Oidc>>, Str
         id_claim: issuer.id_claim.clone(),
         groups_claim: issuer.groups_claim.clone(),
         scopes: issuer.scopes.clone(),
+        allow: issuer.allow.clone(),
         url: config.operator.url_at(bound),
     };
     Oidc::new(settings, connector).map(|oidc| Some(Arc::new(oidc)))

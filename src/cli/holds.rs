@@ -138,6 +138,7 @@ pub struct Place {
         value_name = "URL",
         default_value = "http://127.0.0.1:8701",
         env = "COUNTERSIGN_OPERATOR",
+        hide_env_values = true,
         global = true
     )]
     pub operator: String,

@@ -1,11 +1,13 @@
 //! Where do people sign, and how do they sign in?
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::Uri;
 
 use super::listeners::OPERATOR_LISTEN;
+use super::reviewers::name_or_group;
 use super::scalar::{listener, text, within};
 use super::secret::{Secret, secret};
 use super::section::{Reading, Section};
@@ -14,8 +16,10 @@ use super::yaml::Node;
 
 pub(super) const OPERATOR: &[&str] = &["listen", "url", "oidc", "session"];
 pub(super) const OIDC: &[&str] =
-    &["issuer", "client_id", "client_secret", "id_claim", "groups_claim", "scopes"];
+    &["issuer", "client_id", "client_secret", "id_claim", "groups_claim", "scopes", "allow"];
 
+/// The most names of people and groups who may come in.
+const MAX_ALLOWED: usize = 1000;
 /// The most scopes that are asked for.
 const MAX_SCOPES: usize = 32;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -68,6 +72,8 @@ pub struct Oidc {
     pub groups_claim: String,
     /// What we ask to be told; `openid` is among them.
     pub scopes: Vec<String>,
+    /// Who of them may come in: `ann@example.com`, `group:payments`; all of them, if empty.
+    pub allow: BTreeSet<String>,
 }
 
 pub(super) fn operator(root: &Section<'_>, reading: &mut Reading<'_>) -> Operator {
@@ -122,6 +128,7 @@ fn oidc(node: &Node, reading: &mut Reading<'_>) -> Option<Oidc> {
     let groups_claim =
         section.read("groups_claim", reading, text).unwrap_or_else(|| "groups".into());
     let scopes = scopes(&section, reading);
+    let allow = allow(&section, reading);
     let client_secret = match client_secret {
         Some(secret) => Some(secret?),
         None => None,
@@ -133,6 +140,7 @@ fn oidc(node: &Node, reading: &mut Reading<'_>) -> Option<Oidc> {
         id_claim,
         groups_claim,
         scopes,
+        allow,
     })
 }
 
@@ -152,6 +160,17 @@ fn scopes(section: &Section<'_>, reading: &mut Reading<'_>) -> Vec<String> {
         reading.fault(node.at, format!("ask for at most {MAX_SCOPES} scopes"));
     }
     scopes
+}
+
+fn allow(section: &Section<'_>, reading: &mut Reading<'_>) -> BTreeSet<String> {
+    let Some(node) = section.find("allow") else { return BTreeSet::new() };
+    let names = reading.list(Some(node), |reading, node| reading.take(node, name_or_group));
+    // Nobody is not everybody.
+    if node.value.is_empty_list() || names.len() > MAX_ALLOWED {
+        let fault = format!("name 1 to {MAX_ALLOWED}, or leave `allow` out to let all of them in");
+        reading.fault(node.at, fault);
+    }
+    names.into_iter().collect()
 }
 
 // RFC 6749, section 3.3.

@@ -85,6 +85,8 @@ fn one_fault_is_told_with_its_place_and_what_would_be_right() {
         ("operator", "{oidc: {issuer: 'https://id/'}}", "`client_id` is missing"),
         ("operator", &oidc("client_secret: plain"), "does not stand in a config"),
         ("operator", &oidc("scopes: [email]"), "without `openid`"),
+        ("operator", &oidc("allow: []"), "leave `allow` out"),
+        ("operator", &oidc("allow: ['group:']"), "name the group"),
         ("operator", &oidc("scopes: ['openid email']"), "one word"),
         ("operator", &oidc("id_clam: sub"), "did you mean `id_claim`"),
         ("hold", "{wait: 51s}", "clients give up at 60s"),

@@ -23,7 +23,6 @@ use serde_json::value::RawValue;
 use tokio::sync::{Semaphore, watch};
 
 use crate::gate::desk::Desk;
-
 use crate::hold::{Hold, HoldId, Reviewer};
 use crate::review::act::{Change, Chosen, Denial, Office};
 use crate::review::auth::Access;

@@ -9,6 +9,7 @@ mod claims;
 mod routes;
 mod wire;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,8 @@ const FLOW_TIME: Duration = Duration::from_secs(10 * 60);
 const FRESH: Duration = Duration::from_secs(60 * 60);
 /// The least time between two looks at them, whatever tokens come.
 const AGAIN: Duration = Duration::from_secs(30);
+/// How long an issuer that did not answer is left alone.
+const AWAY: Duration = Duration::from_secs(1);
 
 /// Public keys only: who checks a symmetric signature could make one.
 const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
@@ -65,6 +68,8 @@ pub struct Settings {
     pub groups_claim: String,
     /// What we ask to be told; `openid` is among them.
     pub scopes: Vec<String>,
+    /// Who of them may come in: `ann`, `group:payments`; all of them, if empty.
+    pub allow: BTreeSet<String>,
     /// How people reach us, such as `https://review.example.com`.
     pub url: String,
 }
@@ -90,6 +95,9 @@ pub enum Fault {
     /// It does not say who they are in words that can be used.
     #[error("the identity provider gives no name for you that can be used here")]
     Nameless,
+    /// Not one of those who may.
+    #[error("you may not sign in here; ask whoever runs this gate")]
+    NotAllowed,
 }
 
 /// What has to be the same when somebody comes back. Kept in their browser, signed.
@@ -107,6 +115,14 @@ struct Published {
     read_at: Instant,
 }
 
+/// What is known of an issuer.
+#[derive(Default)]
+struct Known {
+    published: Option<Arc<Published>>,
+    /// When it last did not answer.
+    away_at: Option<Instant>,
+}
+
 type Client = CoreClient<
     EndpointSet,
     EndpointNotSet,
@@ -122,7 +138,7 @@ pub struct Oidc {
     issuer: IssuerUrl,
     back: RedirectUrl,
     wire: Wire,
-    published: Mutex<Option<Arc<Published>>>,
+    known: Mutex<Known>,
 }
 
 impl Oidc {
@@ -134,7 +150,7 @@ impl Oidc {
         let issuer = IssuerUrl::new(settings.issuer.clone()).map_err(|error| error.to_string())?;
         let back = RedirectUrl::new(format!("{}{CALLBACK}", settings.url))
             .map_err(|error| error.to_string())?;
-        Ok(Self { settings, issuer, back, wire: Wire::new(connector), published: Mutex::new(None) })
+        Ok(Self { settings, issuer, back, wire: Wire::new(connector), known: Mutex::default() })
     }
 
     /// Where to send somebody, and what has to be the same when they come back.
@@ -181,7 +197,13 @@ impl Oidc {
         {
             claims::add(&mut said, more)?;
         }
-        claims::reviewer(&said, &self.settings.id_claim, &self.settings.groups_claim)
+        let Settings { id_claim, groups_claim, allow, .. } = &self.settings;
+        let reviewer = claims::reviewer(&said, id_claim, groups_claim)?;
+        if reviewer.is_among(allow) {
+            return Ok(reviewer);
+        }
+        tracing::info!(reviewer = reviewer.id, "`operator.oidc.allow` lets somebody not in");
+        Err(Fault::NotAllowed)
     }
 
     async fn exchange(
@@ -262,15 +284,21 @@ impl Oidc {
 
     /// What the issuer publishes, no older than this.
     async fn published(&self, age: Duration) -> Result<Arc<Published>, Fault> {
-        let mut published = self.published.lock().await;
-        if let Some(published) = published.as_ref().filter(|known| known.read_at.elapsed() < age) {
-            return Ok(Arc::clone(published));
+        let mut known = self.known.lock().await;
+        if let Some(read) = known.published.as_ref().filter(|read| read.read_at.elapsed() < age) {
+            return Ok(Arc::clone(read));
         }
-        let metadata = CoreProviderMetadata::discover_async(self.issuer.clone(), &self.wire)
-            .await
-            .map_err(|error| unreachable(&error))?;
+        // Those who waited for this answer need not each wait for one of their own.
+        if known.away_at.is_some_and(|at| at.elapsed() < AWAY) {
+            return Err(Fault::Unreachable);
+        }
+        let asked = CoreProviderMetadata::discover_async(self.issuer.clone(), &self.wire).await;
+        let metadata = asked.map_err(|error| {
+            known.away_at = Some(Instant::now());
+            unreachable(&error)
+        })?;
         let read = Arc::new(Published { metadata, read_at: Instant::now() });
-        *published = Some(Arc::clone(&read));
+        known.published = Some(Arc::clone(&read));
         Ok(read)
     }
 

@@ -27,14 +27,12 @@ const people = {
 };
 
 const directory = mkdtempSync(path.join(tmpdir(), 'countersign-oidc-'));
-const children = [];
-let issuer, gate, agents;
+let issuer, gate, listening, child;
 
 before(async () => {
   const [issuerPort, gatePort, agentsPort, toolPort] = await Promise.all([port(), port(), port(), port()]);
   issuer = `http://127.0.0.1:${issuerPort}`;
   gate = `http://127.0.0.1:${gatePort}`;
-  agents = `http://127.0.0.1:${agentsPort}`;
   const provider = new Provider(issuer, {
     clients: [{ client_id: 'gate', client_secret: SECRET, redirect_uris: [`${gate}/sign-in/oidc/callback`] }],
     claims: { openid: ['sub'], email: ['email', 'email_verified'], groups: ['groups'] },
@@ -43,8 +41,7 @@ before(async () => {
     cookies: { keys: ['a key of this test'] },
     pkce: { required: () => true },
   });
-  const listening = provider.listen(issuerPort, '127.0.0.1');
-  after(() => listening.close());
+  listening = provider.listen(issuerPort, '127.0.0.1');
 
   mkdirSync(path.join(directory, 'policies'));
   writeFileSync(path.join(directory, 'policies/all.rego'), 'package countersign.permission\n\nallow := true\n');
@@ -59,8 +56,7 @@ policies: [./policies]
 agents: [{id: dev, anonymous: true}]
 servers: {none: {mcp: "http://127.0.0.1:${toolPort}/mcp", required: false}}
 `);
-  const child = spawn(binary, ['run'], { cwd: directory, stdio: ['ignore', 'inherit', 'inherit'] });
-  children.push(child);
+  child = spawn(binary, ['run'], { cwd: directory, stdio: ['ignore', 'inherit', 'inherit'] });
   for (let tries = 0; tries < 400; tries += 1) {
     const well = await fetch(`${gate}/healthz`).catch(() => undefined);
     if (well?.ok) return;
@@ -70,7 +66,9 @@ servers: {none: {mcp: "http://127.0.0.1:${toolPort}/mcp", required: false}}
 });
 
 after(() => {
-  for (const child of children) child.kill();
+  child?.kill();
+  listening?.close();
+  listening?.closeAllConnections();
   rmSync(directory, { recursive: true, force: true });
 });
 

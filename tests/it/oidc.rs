@@ -13,8 +13,13 @@ use crate::support::{Connection, Gate, Response, Setup, Upstream, call, tool};
 use issuer::{Issuer, Lie};
 
 fn setup(upstream: &Upstream, issuer: &Issuer) -> Setup {
+    setup_with(upstream, issuer, "")
+}
+
+/// With more keys of `oidc`.
+fn setup_with(upstream: &Upstream, issuer: &Issuer, more: &str) -> Setup {
     let oidc = format!(
-        "oidc: {{issuer: \"{}\", client_id: gate, client_secret: {{file: ./oidc.secret}}}}",
+        "oidc: {{issuer: \"{}\", client_id: gate, client_secret: {{file: ./oidc.secret}}{more}}}",
         issuer.url()
     );
     Setup::to(upstream)
@@ -126,7 +131,29 @@ fn an_issuer_that_is_away_is_asked_again() {
     let mut browser = Browser::of(&gate);
     assert_eq!(browser.request("GET", "/sign-in/oidc", &[], None).status, 502);
     issuer.says(ann(), Lie::None);
+    // It is left alone for a while.
+    while browser.request("GET", "/sign-in/oidc", &[], None).status == 502 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
     assert_eq!(browser.signs_in().status, 200);
+}
+
+#[test]
+fn only_those_who_are_allowed_come_in() {
+    let (upstream, issuer) = (upstream(), Issuer::start());
+    let allow = ", allow: [\"group:payments\", boss@example.com]";
+    let gate = Gate::start(&setup_with(&upstream, &issuer, allow));
+    let person = |email: &str, groups: &[&str]| json!({"email": email, "email_verified": true, "groups": groups});
+    for (claims, status) in [
+        (ann(), 200),
+        (person("boss@example.com", &[]), 200),
+        (person("bob@example.com", &["support"]), 403),
+        (person("bob@example.com", &["group:payments"]), 403),
+    ] {
+        issuer.says(claims.clone(), Lie::None);
+        let back = Browser::of(&gate).signs_in();
+        assert_eq!(back.status, status, "{claims}: {}", back.text());
+    }
 }
 
 /// Keeps cookies, and follows no redirects.

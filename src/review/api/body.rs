@@ -35,7 +35,7 @@ impl Fields {
         let Value::Object(fields) = json::parse(&bytes, &limits)? else {
             return Err(ApiFault::body(format!("expected an object of `{}`", known.join("`, `"))));
         };
-        for name in fields.keys().filter(|name| !known.contains(&name.as_str())) {
+        if let Some(name) = fields.keys().find(|name| !known.contains(&name.as_str())) {
             let meant = nearest(name, known.iter().copied()).map_or_else(
                 || format!("it may have `{}`", known.join("`, `")),
                 |name| format!("did you mean `{name}`?"),

@@ -116,9 +116,11 @@ fn sorry(fault: Fault) -> Response {
     let status = match fault {
         Fault::Stale => StatusCode::BAD_REQUEST,
         Fault::Unreachable => StatusCode::BAD_GATEWAY,
-        Fault::Declined | Fault::NotAccepted | Fault::Unverified | Fault::Nameless => {
-            StatusCode::FORBIDDEN
-        }
+        Fault::Declined
+        | Fault::NotAccepted
+        | Fault::Unverified
+        | Fault::Nameless
+        | Fault::NotAllowed => StatusCode::FORBIDDEN,
     };
     let content = html! {
         p role="alert" { (fault) "." }
