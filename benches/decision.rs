@@ -4,7 +4,12 @@
 //! record with and without fsync. Ids and arguments vary for real: what repeats the same call
 //! proves nothing. `cargo bench --bench decision`.
 
-#![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark that cannot go on panics")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a benchmark that cannot go on panics"
+)]
 
 use std::hint::black_box;
 use std::path::Path;
@@ -13,12 +18,16 @@ use std::time::SystemTime;
 
 use countersign::call::{Agent, Call, Claimed, Door};
 use countersign::config::{Mode, Sync};
+use countersign::gate::desk::{self, Desk};
 use countersign::gate::forward::{Carrier, ResultShape};
 use countersign::gate::policy::{self, Policies};
-use countersign::gate::{Arrival, Gate, Offered, Snapshot, Target};
+use countersign::gate::record::Ledger;
+use countersign::gate::{Arrival, Gate, Handled, Offered, Snapshot, Target, Waits};
+use countersign::hold::{Event, Hold};
 use countersign::json::{Digest, Map};
 use countersign::metrics::{Build, Metrics};
 use countersign::refusal::Refusal;
+use countersign::store::sqlite::Sqlite;
 use countersign::telemetry::CallSpan;
 use countersign::tools::{Catalogue, Classifier, Limits};
 use countersign::trail::{self, Trail};
@@ -36,7 +45,7 @@ impl Carrier for Nothing {
     }
 }
 
-fn gate(directory: &Path, sync: bool) -> Gate {
+async fn gate(directory: &Path, sync: bool) -> Gate {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let sources = policy::read_directory(&[root.join("policies")]).unwrap();
     let tools = root.join("tools/demo.yaml");
@@ -52,7 +61,11 @@ fn gate(directory: &Path, sync: bool) -> Gate {
     };
     let metrics = Arc::new(Metrics::new(Build { version: "bench", commit: "" }).unwrap());
     let trail = Trail::open(directory, trail::Settings::default()).unwrap();
-    Gate::new(snapshot, trail, metrics, 1000)
+    let store = Arc::new(Sqlite::open(&directory.with_file_name("store.db")).unwrap());
+    let ledger = Arc::new(Ledger { trail, metrics });
+    let herald = Box::new(|_: &Hold, _: &Event| {});
+    let desk = Desk::open(store, desk::Settings::default(), ledger, herald).await.unwrap();
+    Gate::new(snapshot, desk, 1000)
 }
 
 fn offered() -> Offered {
@@ -107,6 +120,8 @@ fn arrival(agent: &Arc<Agent>, tool: &Offered, n: u64, varies: Varies) -> Arriva
         trace: None,
         span: CallSpan::default(),
         received_at: SystemTime::now(),
+        hold: None,
+        waits: Waits::Client,
     }
 }
 
@@ -120,7 +135,7 @@ fn decisions(criterion: &mut Criterion) {
         ("remembered, fsync", Varies::Reason, true),
     ] {
         let directory = tempfile::tempdir().unwrap();
-        let gate = gate(&directory.path().join("trail"), sync);
+        let gate = runtime.block_on(gate(&directory.path().join("trail"), sync));
         let mut n = 0;
         criterion.bench_function(&format!("whole decision, {name}"), |bencher| {
             bencher.to_async(&runtime).iter_batched(
@@ -129,7 +144,8 @@ fn decisions(criterion: &mut Criterion) {
                     arrival(&agent, &tool, n, varies)
                 },
                 |arrival| async {
-                    let ((), mut in_flight) = gate.handle(arrival, Nothing).await.unwrap();
+                    let handled = gate.handle(arrival, Nothing).await.unwrap();
+                    let Handled::Sent((), mut in_flight) = handled else { panic!("it is held") };
                     in_flight.complete("demo", &ResultShape::default()).unwrap();
                 },
                 BatchSize::SmallInput,

@@ -142,6 +142,10 @@ pub struct Gate {
 }
 
 /// What the gate did with a call.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one; a box would cost each call"
+)]
 pub enum Handled<C: Carrier> {
     /// It was sent.
     Sent(C::Answer, InFlight),

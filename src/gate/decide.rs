@@ -67,6 +67,10 @@ pub(super) struct Bench<'a> {
 }
 
 /// What was decided, and is on record.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one; a box would cost each call"
+)]
 pub(super) enum Decided {
     /// It may be sent.
     Go(Permit),

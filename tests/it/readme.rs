@@ -137,6 +137,7 @@ impl Reader {
             "output" => expect(&block.text, &self.said),
             "refused" => expect(&format!("…{}…", block.text), &self.demo[1]),
             "held" => expect(&format!("…{}…", block.text), &self.demo[2]),
+            "rule" => the_policies_say(block),
             "config" => self.check_config(block),
             _ => panic!("a block of the README without a role:\n{}", block.text),
         }
@@ -208,7 +209,8 @@ impl Reader {
     fn metrics_are_told(&self) {
         let metrics = answer(self.operators, "/metrics").unwrap();
         let source = include_str!("../../src/metrics.rs").to_owned()
-            + include_str!("../../src/metrics/register.rs");
+            + include_str!("../../src/metrics/register.rs")
+            + include_str!("../../src/metrics/holds.rs");
         let told: BTreeSet<_> = rows("## Metrics and probes", "metric")
             .map(|cells| cells[0].trim_matches('`').to_owned())
             .collect();
@@ -267,6 +269,13 @@ impl Reader {
         let check = Command::new(BINARY).arg("check").current_dir(&directory).output().unwrap();
         assert!(check.status.success(), "{}", String::from_utf8(check.stderr).unwrap());
     }
+}
+
+/// What the README shows of a shipped rule is in the policies, but for what it leaves out.
+fn the_policies_say(block: &Block) {
+    let policies = include_str!("../../policies/reversibility.rego");
+    let code = block.text.lines().find(|line| line.contains("\"code\"")).unwrap();
+    assert!(policies.contains(code.trim()), "{code}");
 }
 
 /// A process that ends with the test.

@@ -2,7 +2,7 @@
 //!
 //! Reads the trail of a state directory, also while a gate writes to it.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -91,10 +91,15 @@ pub(super) fn show(
     let dir = state.join("trail");
     segments(&dir)?;
     let wanted = id.to_ascii_lowercase();
+    let mut of_hold = HashSet::new();
     let mut found: Vec<(String, Vec<Entry>)> = Vec::new();
     for entry in trail::read(&dir) {
         let entry = entry?;
-        let Some(call) = call_id(&entry, &wanted) else { continue };
+        let Some(call) =
+            call_id(&entry, &wanted).or_else(|| hold_id(&entry, &wanted, &mut of_hold))
+        else {
+            continue;
+        };
         if let Some((_, entries)) = found.iter_mut().find(|(known, _)| *known == call) {
             entries.push(entry);
         } else if found.len() < EXAMPLES {
@@ -111,6 +116,27 @@ pub(super) fn show(
             examples: many.iter().map(|(call, _)| plain(call).into_owned()).collect(),
         }),
     }
+}
+
+/// The hold that an entry is about, if it is the wanted one: calls that waited for it, the call that
+/// was sent, and what people said.
+fn hold_id(entry: &Entry, wanted: &str, calls: &mut HashSet<String>) -> Option<String> {
+    if !wanted.starts_with("hold-") {
+        return None;
+    }
+    #[derive(serde::Deserialize)]
+    struct About {
+        id: Option<String>,
+        hold: Option<String>,
+    }
+    let about: About = serde_json::from_slice(&entry.body).ok()?;
+    let (id, hold) = (about.id?, about.hold);
+    if hold.as_deref() == Some(wanted) {
+        calls.insert(id);
+    } else if !calls.contains(&id) {
+        return None;
+    }
+    Some(wanted.to_owned())
 }
 
 fn segments(dir: &Path) -> Result<Vec<u32>, AuditFault> {

@@ -47,6 +47,15 @@ fn line(value: &Value) -> String {
             duration(value),
             text("code"),
         ),
+        "hold" => format!(
+            "{start}  {:<7}  {:<6}  {:<36}  {:<16}  {:<32}  {}",
+            "hold",
+            "",
+            text("id"),
+            text("by"),
+            text("hold"),
+            text("what"),
+        ),
         kind => {
             let mut rest = String::new();
             for key in ["version", "config", "old", "new", "problem"] {

@@ -249,6 +249,10 @@ enum Came {
 }
 
 /// What the hold came to.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one; a box would cost each call"
+)]
 enum Next {
     Sent(Response<Incoming>, InFlight),
     Kept(Box<Hold>, Bytes),

@@ -63,10 +63,9 @@ impl Desk {
     async fn look_after(&self, now: At) -> Result<(), StoreFault> {
         for hold in self.store.due(now, DUE_AT_ONCE).await? {
             let step = if now >= hold.expires_at { Step::Expire } else { self.remind(&hold, now) };
-            match self.step(hold.id, step).await {
-                Err(StepFault::Store(fault)) => return Err(fault),
-                // Somebody was first.
-                Ok(_) | Err(_) => {}
+            // Where somebody was first, it is theirs.
+            if let Err(StepFault::Store(fault)) = self.step(hold.id, step).await {
+                return Err(fault);
             }
         }
         Ok(())
