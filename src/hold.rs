@@ -13,6 +13,7 @@
 
 mod id;
 pub mod step;
+mod ticket;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::time::At;
 
 pub use id::{HoldId, NotAHoldId};
 pub use step::{Barred, Step};
+pub use ticket::Ticket;
 
 /// Where a hold is in its life. The last seven are final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
