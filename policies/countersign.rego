@@ -128,7 +128,7 @@ tier := {"tier": name} if {
 # The union of what the holds ask for.
 default terms := {}
 
-terms := {"hold": object.union(asked, expiry)} if effect == "hold"
+terms := {"hold": object.union_n([asked, expiry, opens, closes])} if effect == "hold"
 
 asked := {
 	"reviewers": {reviewer | some hold in holds; some reviewer in hold.element.reviewers},
@@ -149,6 +149,19 @@ expiry := {"expires_in": min(times)} if count(times) > 0
 
 # In nanoseconds.
 times := {time.parse_duration_ns(hold.element.expires_in) | some hold in holds}
+
+default opens := {}
+
+opens := {"not_before": max(froms)} if count(froms) > 0
+
+# In nanoseconds since 1970.
+froms := {time.parse_rfc3339_ns(hold.element.not_before) | some hold in holds}
+
+default closes := {}
+
+closes := {"not_after": min(ends)} if count(ends) > 0
+
+ends := {time.parse_rfc3339_ns(hold.element.not_after) | some hold in holds}
 
 redact(part) := {place |
 	some redaction in redactions

@@ -79,6 +79,8 @@ fn hold() -> BoxedStrategy<Value> {
         ("approvals", maybe((1..5_u32).prop_map(|n| json!(n)))),
         ("justification", maybe(any::<bool>().prop_map(|b| json!(b)))),
         ("expires_in", maybe(words(&["30m", "1h", "90s"]))),
+        ("not_before", maybe(words(&["2026-11-21T09:00:00Z", "2026-11-21T10:00:00Z"]))),
+        ("not_after", maybe(words(&["2026-11-22T09:00:00Z", "2026-11-22T10:00:00Z"]))),
         ("tier", maybe(words(&["low", "medium", "high"]))),
     ])
 }
@@ -136,6 +138,15 @@ fn normal(mut decision: Value) -> Value {
         && let Some(text) = time.as_str()
     {
         *time = json!(humantime::parse_duration(text).unwrap().as_nanos() as u64);
+    }
+    for pointer in ["/hold/not_before", "/hold/not_after"] {
+        if let Some(time) = decision.pointer_mut(pointer)
+            && let Some(text) = time.as_str()
+        {
+            let since = humantime::parse_rfc3339(text).unwrap();
+            let since = since.duration_since(std::time::UNIX_EPOCH).unwrap();
+            *time = json!(since.as_nanos() as u64);
+        }
     }
     decision.sort_all_objects();
     decision
