@@ -1,7 +1,9 @@
 //! Does a held call wait for people, and then do exactly what they signed?
 
 mod binding;
+mod disk;
 mod ending;
+mod kill;
 mod mutation;
 mod races;
 mod shapes;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Killed at any moment while calls are held, signed and sent: is each hold kept, and sent once?
 
-    hold_kills.py --binary PATH --out DIR [--rounds 200] [--seed N]
+    hold_kills.py --binary PATH --out DIR [--rounds 200] [--shared 25] [--seed N]
 
 As kills.py, with clients of each kind (older, of 2026-07-28, with tasks) whose calls
 need one signature or two, and reviewers who sign, deny and edit through the API.
@@ -143,8 +143,8 @@ async def kills(arguments, out):
     gate = Held(arguments.binary.resolve(), out, upstream.port, WAITS[0])
     began, totals = time.monotonic(), Totals()
     try:
-        for turn, done in enumerate(range(0, arguments.rounds, SHARED)):
-            rounds = min(SHARED, arguments.rounds - done)
+        for turn, done in enumerate(range(0, arguments.rounds, arguments.shared)):
+            rounds = min(arguments.shared, arguments.rounds - done)
             gate.holds(WAITS[turn % 2])
             await shared_record(gate, upstream, rounds, totals)
             seconds = time.monotonic() - began
@@ -163,6 +163,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", type=pathlib.Path, required=True)
     parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--shared", type=int, default=SHARED, help="so many rounds share a state")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="made anew; must not exist, or be empty")
     parser.add_argument("--seed", type=int, help="of the moments and calls, to run alike again")
     arguments = parser.parse_args()

@@ -67,7 +67,10 @@ fn others(value: &Value) -> Vec<Value> {
         Value::Object(members) => {
             let mut more = members.clone();
             more.insert("more".to_owned(), Value::Null);
-            others.extend([Value::from(more), Value::from(members.values().cloned().collect::<Vec<_>>())]);
+            others.extend([
+                Value::from(more),
+                Value::from(members.values().cloned().collect::<Vec<_>>()),
+            ]);
         }
     }
     others

@@ -73,7 +73,8 @@ fn e05_of_approve_deny_cancel_and_expiry_one_ends_a_hold() {
     let upstream = Upstream::of_tools(&[refund()]);
     let setup = Setup::to(&upstream).holds(r#""expires_in": "2s""#).reviewers(&["ann", "ben"]);
     let gate = Gate::start(&setup.config("hold: {wait: 1ms, on_approval: await_retry}"));
-    let (mut ends, batches) = (std::collections::BTreeMap::<String, usize>::new(), rounds(150) / 30);
+    let (mut ends, batches) =
+        (std::collections::BTreeMap::<String, usize>::new(), rounds(150) / 30);
     for batch in 0..batches {
         let began = std::time::Instant::now();
         let ids: Vec<_> = (0..30).map(|order| task(&gate, &format!("{batch}-{order}"))).collect();
@@ -110,7 +111,8 @@ fn e05_of_approve_deny_cancel_and_expiry_one_ends_a_hold() {
 fn agree(answers: &Answers, hold: &Value) {
     let state = hold["state"].as_str().unwrap();
     let history = hold["history"].as_array().unwrap();
-    let is_open = |event: &&Value| ["pending", "approved"].contains(&event["state"].as_str().unwrap());
+    let is_open =
+        |event: &&Value| ["pending", "approved"].contains(&event["state"].as_str().unwrap());
     let ends: Vec<_> = history.iter().filter(|e| !is_open(e) && e["what"] != "told").collect();
     assert_eq!(ends.len(), 1, "{hold:#}");
     let Answers { approve, deny, cancel } = answers;
