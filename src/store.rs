@@ -46,7 +46,8 @@ pub enum StoreFault {
 pub enum Inserted {
     /// It is kept.
     New,
-    /// There is an open one for the same call of the same agent.
+    /// There is one for the same call of the same agent, which is open, or of which whoever asked
+    /// has not heard.
     Existing(Box<Hold>),
     /// So many are open already, of all or of this agent.
     Full,
@@ -104,8 +105,10 @@ pub struct Page {
 
 /// Keeps holds.
 pub trait Store: Send + Sync + 'static {
-    /// Keeps a new one, unless an open one has its agent and binding, or there is no room.
-    fn insert(&self, hold: Hold, room: Room) -> Pending<'_, Inserted>;
+    /// Keeps a new one, unless there is no room, or the newest of its agent and binding is open or
+    /// another than `after`: while somebody made up their mind it may have been made, signed, sent
+    /// and answered.
+    fn insert(&self, hold: Hold, after: Option<HoldId>, room: Room) -> Pending<'_, Inserted>;
 
     /// Keeps the next version of one, with the tool's answer where there is one, if the version
     /// before it is what is there.

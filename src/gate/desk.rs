@@ -155,8 +155,9 @@ impl Desk {
         &self.settings
     }
 
-    /// Holds a call; or finds the open hold of the same call.
-    pub async fn submit(&self, draft: Draft) -> Result<Hold, StepFault> {
+    /// Holds a call whose newest hold was `after`; or finds the hold that it got since, which may
+    /// be over by now.
+    pub async fn submit(&self, draft: Draft, after: Option<HoldId>) -> Result<Hold, StepFault> {
         let id = HoldId::random().map_err(|error| StoreFault::Broken(error.to_string()))?;
         let now = At::now();
         let expires_in = draft.terms.expires_in.unwrap_or(self.settings.expires_in);
@@ -190,7 +191,7 @@ impl Desk {
             told_at: None,
             history: vec![held],
         };
-        match self.store.insert(hold.clone(), self.settings.room).await? {
+        match self.store.insert(hold.clone(), after, self.settings.room).await? {
             Inserted::New => {
                 locked(&self.open).insert(key(&hold.ask.agent.id, &hold.binding), id);
                 self.told(&hold);

@@ -218,10 +218,12 @@ impl Sitting<'_> {
                 let again = again(&self.held.call, self.held.offered.as_ref(), &hold);
                 standing(desk, hold, again).await
             }
-            _ => {
-                let hold = desk.submit(self.draft()).await.map_err(|fault| failed(&fault))?;
+            before => {
+                let after = before.map(|hold| hold.id);
+                let hold =
+                    desk.submit(self.draft(), after).await.map_err(|fault| failed(&fault))?;
                 let again = again(&self.held.call, self.held.offered.as_ref(), &hold);
-                Ok(Way::Wait(Box::new(hold), Box::new(again)))
+                standing(desk, hold, again).await
             }
         }
     }

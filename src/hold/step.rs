@@ -200,7 +200,9 @@ impl Hold {
                 self.only_in(&[Approved])?;
                 self.in_time(at)?;
                 self.in_window(at).then_some(()).ok_or(Barred::Closed)?;
-                next.enter(Executing, "claimed", None, None, at);
+                // Also on record in one piece, before the call is: killed between the last
+                // signature and its entry, the record would not say who let the call go.
+                next.enter(Executing, "claimed", None, Some(self.signers()), at);
             }
             Step::Release { why } => {
                 self.only_in(&[Executing])?;
@@ -286,6 +288,13 @@ impl Hold {
         let state = if enough { State::Approved } else { State::Pending };
         self.enter(state, "signed", Some(by), justification, at);
         Ok(())
+    }
+
+    /// Who let it go, in words.
+    fn signers(&self) -> String {
+        let counted = self.signatures.iter().filter(|given| self.counts(given, &self.terms));
+        let names: Vec<_> = counted.map(|given| given.reviewer.id.as_str()).collect();
+        format!("signed by {}", names.join(", "))
     }
 
     fn edit(&mut self, reviewer: &Reviewer, ask: Ask, context: Context, terms: HoldTerms, at: At) {

@@ -90,10 +90,10 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 impl Store for Sqlite {
-    fn insert(&self, hold: Hold, room: Room) -> Pending<'_, Inserted> {
+    fn insert(&self, hold: Hold, after: Option<HoldId>, room: Room) -> Pending<'_, Inserted> {
         Box::pin(async move {
             let kept = Kept::of(hold)?;
-            self.writer.ask(move |file| rows::insert(file, &kept, room)).await
+            self.writer.ask(move |file| rows::insert(file, &kept, after, room)).await
         })
     }
 

@@ -125,7 +125,9 @@ fn denied(hold: &Hold, second: u64) -> Hold {
 }
 
 async fn keep(store: &impl Store, hold: &Hold) {
-    assert_eq!(store.insert(hold.clone(), AMPLE).await, Ok(Inserted::New));
+    let before = store.find(&hold.ask.agent.id, hold.binding).await.unwrap();
+    let after = before.map(|hold| hold.id);
+    assert_eq!(store.insert(hold.clone(), after, AMPLE).await, Ok(Inserted::New));
 }
 
 async fn change(store: &impl Store, next: &Hold) {
@@ -167,13 +169,17 @@ pub(crate) async fn the_same_call_of_the_same_agent_is_held_once(shelf: &impl Sh
     let existing = Inserted::Existing(Box::new(first.clone()));
     // Even where there is no room: it takes none.
     for room in [AMPLE, Room { all: 0, each: 0 }] {
-        assert_eq!(store.insert(again.clone(), room).await, Ok(existing.clone()));
+        assert_eq!(store.insert(again.clone(), None, room).await, Ok(existing.clone()));
     }
     // Somebody else's call is another one, and so is the next one after the end.
     let mut bobs = Hold { id: HoldId::of(3), ..first.clone() };
     bobs.ask.agent.id = "bob".into();
     keep(&store, &bobs).await;
-    change(&store, &denied(&first, 2)).await;
+    let ended = denied(&first, 2);
+    change(&store, &ended).await;
+    // But whoever looked before the first was there hears how it ended.
+    let existing = Inserted::Existing(Box::new(ended));
+    assert_eq!(store.insert(again.clone(), None, AMPLE).await, Ok(existing));
     keep(&store, &again).await;
 }
 
@@ -233,7 +239,7 @@ pub(crate) async fn there_is_room_for_so_many_of_all_and_of_each(shelf: &impl Sh
     let store = shelf.open();
     let room = Room { all: 3, each: 2 };
     let first = held(0, "ada");
-    assert_eq!(store.insert(first.clone(), room).await, Ok(Inserted::New));
+    assert_eq!(store.insert(first.clone(), None, room).await, Ok(Inserted::New));
     for (number, agent, expected) in [
         (1, "ada", Inserted::New),
         (2, "ada", Inserted::Full),
@@ -241,12 +247,12 @@ pub(crate) async fn there_is_room_for_so_many_of_all_and_of_each(shelf: &impl Sh
         (4, "bob", Inserted::Full),
         (5, "eve", Inserted::Full),
     ] {
-        assert_eq!(store.insert(held(number, agent), room).await, Ok(expected), "{number}");
+        assert_eq!(store.insert(held(number, agent), None, room).await, Ok(expected), "{number}");
     }
     // What ended takes no room.
     change(&store, &denied(&first, 9)).await;
-    assert_eq!(store.insert(held(6, "eve"), room).await, Ok(Inserted::New));
-    assert_eq!(store.insert(held(7, "ada"), room).await, Ok(Inserted::Full));
+    assert_eq!(store.insert(held(6, "eve"), None, room).await, Ok(Inserted::New));
+    assert_eq!(store.insert(held(7, "ada"), None, room).await, Ok(Inserted::Full));
 }
 
 /// Does it 64 times at once; each is told its number.
@@ -268,7 +274,7 @@ pub(crate) async fn e03_of_64_holds_for_one_call_one_is_new(shelf: &impl Shelf) 
         let told = at_once(|_| {
             let hold = Hold { id: HoldId::random().unwrap(), ..first.clone() };
             let store = Arc::clone(&store);
-            async move { (hold.id, store.insert(hold, AMPLE).await.unwrap()) }
+            async move { (hold.id, store.insert(hold, None, AMPLE).await.unwrap()) }
         })
         .await;
         let new: Vec<_> =
@@ -318,7 +324,7 @@ pub(crate) async fn rooms_hold_against_64_at_once(shelf: &impl Shelf) {
     let told = at_once(|number| {
         let store = Arc::clone(&store);
         let hold = held(number, ["ada", "bob", "eve", "zoe"][number as usize % 4]);
-        async move { store.insert(hold, room).await.unwrap() }
+        async move { store.insert(hold, None, room).await.unwrap() }
     })
     .await;
     assert_eq!(told.iter().filter(|told| **told == Inserted::New).count(), 20);

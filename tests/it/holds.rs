@@ -1,7 +1,11 @@
 //! Does a held call wait for people, and then do exactly what they signed?
 
 mod binding;
+mod disk;
 mod ending;
+mod kill;
+mod mutation;
+mod races;
 mod shapes;
 
 use serde_json::{Value, json};
@@ -75,7 +79,8 @@ fn a_held_call_gets_a_ticket_and_its_result_after_it_was_signed() {
         .collect();
     assert_eq!(told, [("hold", "needs_signature"), ("allow", "approved"), ("hold", "collected")]);
     assert!(decisions.iter().all(|decision| decision["hold"] == ticket(&first)["id"]));
-    let changes: Vec<_> =
-        gate.entries("hold", 5).iter().map(|e| e["what"].as_str().unwrap().to_owned()).collect();
+    let entries = gate.entries("hold", 5);
+    let changes: Vec<_> = entries.iter().map(|entry| entry["what"].as_str().unwrap()).collect();
     assert_eq!(changes, ["held", "signed", "claimed", "done", "told"]);
+    assert_eq!(entries[2]["note"], "signed by ann");
 }

@@ -6,11 +6,13 @@
 #![allow(dead_code, unused_imports, reason = "each test uses its part")]
 
 mod client;
+mod disk;
 mod gate;
 mod review;
 mod upstream;
 
 pub(crate) use client::{Connection, Response, call, post, rpc};
+pub(crate) use disk::{Injected, Mounted};
 pub(crate) use gate::{Gate, Setup};
 pub(crate) use review::{Reviewer, reviewer_token};
 pub(crate) use upstream::{Events, Reply, Seen, Sender, Upstream, tool};

@@ -139,15 +139,14 @@ pub(super) fn result(connection: &Connection, id: HoldId) -> rusqlite::Result<Op
 pub(super) fn insert(
     connection: &Connection,
     kept: &Kept,
+    after: Option<HoldId>,
     room: Room,
 ) -> rusqlite::Result<Inserted> {
     let agent = &*kept.hold.ask.agent.id;
-    let existing = connection
-        .prepare("SELECT hold FROM holds WHERE agent = ? AND binding = ? AND open = 1")?
-        .query_row([agent, &kept.hold.binding.to_string()], hold)
-        .optional()?;
-    if let Some(existing) = existing {
-        return Ok(Inserted::Existing(Box::new(existing)));
+    if let Some(newest) = newest(connection, agent, kept.hold.binding)?
+        && (newest.state.is_open() || Some(newest.id) != after)
+    {
+        return Ok(Inserted::Existing(Box::new(newest)));
     }
     let all: i64 = connection.query_row(
         "SELECT count(*) FROM holds INDEXED BY due WHERE open = 1",

@@ -36,7 +36,7 @@ suite::every_store!(Directory);
 async fn only_its_owner_can_read_or_write_it() {
     let shelf = Directory::new();
     let store = shelf.open();
-    store.insert(held(1, "ada"), AMPLE).await.unwrap();
+    store.insert(held(1, "ada"), None, AMPLE).await.unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
     assert_eq!(mode(shelf.path().parent().unwrap()), 0o700);
     for end in ["", "-wal", "-shm", ".lock"] {
@@ -119,7 +119,7 @@ async fn one_that_fails_does_not_spoil_the_others() {
     let shelf = Directory::new();
     let store = Arc::new(shelf.open());
     let first = held(0, "ada");
-    store.insert(first.clone(), AMPLE).await.unwrap();
+    store.insert(first.clone(), None, AMPLE).await.unwrap();
     let tasks: Vec<_> = (1..200)
         .map(|number| {
             let mut hold = held(number, "ada");
@@ -128,7 +128,7 @@ async fn one_that_fails_does_not_spoil_the_others() {
                 hold.id = first.id;
             }
             let store = Arc::clone(&store);
-            tokio::spawn(async move { (hold.id, store.insert(hold, AMPLE).await) })
+            tokio::spawn(async move { (hold.id, store.insert(hold, None, AMPLE).await) })
         })
         .collect();
     for task in tasks {
@@ -144,14 +144,14 @@ async fn a_locked_file_refuses_changes_until_it_is_free() {
     let shelf = Directory::new();
     let store = shelf.open();
     let first = held(1, "ada");
-    store.insert(first.clone(), AMPLE).await.unwrap();
+    store.insert(first.clone(), None, AMPLE).await.unwrap();
     let other = Connection::open(shelf.path()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let fault = store.insert(held(2, "ada"), AMPLE).await.unwrap_err();
+    let fault = store.insert(held(2, "ada"), None, AMPLE).await.unwrap_err();
     assert_eq!(fault, StoreFault::Broken("database is locked".into()));
     assert_eq!(store.hold(first.id).await, Ok(Some(first)), "reading goes on");
     other.execute_batch("ROLLBACK").unwrap();
-    assert_eq!(store.insert(held(2, "ada"), AMPLE).await, Ok(Inserted::New));
+    assert_eq!(store.insert(held(2, "ada"), None, AMPLE).await, Ok(Inserted::New));
     assert_eq!(store.open().await.unwrap().len(), 2);
 }
 
@@ -192,7 +192,7 @@ async fn a_full_disk_refuses_changes_loses_none_and_recovers_without_a_restart()
     let mut kept = Vec::new();
     let fault = loop {
         let hold = held(kept.len() as u64, "ada");
-        match store.insert(hold.clone(), AMPLE).await {
+        match store.insert(hold.clone(), None, AMPLE).await {
             Ok(_) => kept.push(hold),
             Err(fault) => break fault,
         }
@@ -216,7 +216,7 @@ async fn a_full_disk_refuses_changes_loses_none_and_recovers_without_a_restart()
     std::fs::remove_file(&ballast).unwrap();
     for next in 0..3 {
         let hold = held(1000 + next, "ada");
-        assert_eq!(store.insert(hold.clone(), AMPLE).await, Ok(Inserted::New));
+        assert_eq!(store.insert(hold.clone(), None, AMPLE).await, Ok(Inserted::New));
         kept.push(hold);
     }
     drop(store);
@@ -240,7 +240,7 @@ fn child_that_writes_until_it_is_killed() {
         runtime.spawn(async move {
             loop {
                 let mut hold = held(rand_number(), agent);
-                assert_eq!(store.insert(hold.clone(), AMPLE).await, Ok(Inserted::New));
+                assert_eq!(store.insert(hold.clone(), None, AMPLE).await, Ok(Inserted::New));
                 println!("\nkept {} {}", hold.id, hold.version);
                 for _ in 0..3 {
                     let step = Step::Remind { escalate: Default::default(), due_at: at(9) };

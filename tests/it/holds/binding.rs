@@ -32,31 +32,6 @@ fn e01_a_call_that_differs_in_anything_is_another_hold() {
 }
 
 #[test]
-fn e03_of_64_racing_retries_one_executes() {
-    let upstream = Upstream::of_tools(&[refund()]);
-    let setup = Setup::to(&upstream).holds("").reviewers(&["ann"]);
-    let setup = setup.config("hold: {wait: 5s, on_approval: await_retry}");
-    let gate = Gate::start(&setup);
-    for round in 0..8 {
-        let arguments = arguments(&format!("order-{round}"));
-        std::thread::scope(|scope| {
-            let all: Vec<_> = (0..64)
-                .map(|id| {
-                    let (gate, arguments) = (&gate, &arguments);
-                    scope.spawn(move || gate.post(&call(id, "refund", arguments)).message())
-                })
-                .collect();
-            gate.reviewer("ann").approves();
-            for one in all {
-                let answer = one.join().unwrap();
-                assert_eq!(answer["result"]["content"][0]["text"], "refund", "{answer:#}");
-            }
-        });
-        assert_eq!(refunds(&upstream).len(), round + 1);
-    }
-}
-
-#[test]
 fn e06_what_an_agent_says_of_its_approval_is_nothing() {
     let upstream = Upstream::of_tools(&[refund()]);
     let gate = Gate::start(&held(&upstream, ""));

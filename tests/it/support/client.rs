@@ -108,7 +108,8 @@ impl Connection {
         Self::try_to(address).unwrap()
     }
 
-    fn try_to(address: SocketAddr) -> Option<Self> {
+    /// Opens one, if anybody is there.
+    pub(crate) fn try_to(address: SocketAddr) -> Option<Self> {
         let stream = TcpStream::connect(address).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
         stream.set_write_timeout(Some(PATIENCE)).ok()?;

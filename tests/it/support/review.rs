@@ -53,6 +53,16 @@ impl Gate {
 impl Reviewer<'_> {
     /// Asks the API.
     pub(crate) fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Response {
+        self.try_request(method, path, body).expect("a response")
+    }
+
+    /// The same; nothing where the gate is gone.
+    pub(crate) fn try_request(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Option<Response> {
         let body = body.map(Value::to_string).unwrap_or_default();
         let request = format!(
             "{method} /api/v1{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
@@ -60,9 +70,9 @@ impl Reviewer<'_> {
             reviewer_token(self.id),
             body.len(),
         );
-        let mut connection = Connection::to(self.gate.operators);
+        let mut connection = Connection::try_to(self.gate.operators)?;
         connection.send(request.as_bytes());
-        connection.response()
+        connection.try_response()
     }
 
     /// Follows the changes of holds, from now on.

@@ -1,38 +1,13 @@
 //! I05: the disk is full, or fails.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 
-use crate::support::{Gate, Setup, Upstream, call, tool};
-
-/// A file system of its own, of this size in KiB, unmounted when dropped. Needs root.
-struct Mounted(std::path::PathBuf);
-
-impl Mounted {
-    fn at(path: &std::path::Path, kib: usize) -> Option<Self> {
-        fs::create_dir_all(path).unwrap();
-        let size = format!("size={kib}k,mode=0700");
-        let mut mount = Command::new("mount");
-        let done = mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).status();
-        done.is_ok_and(|status| status.success()).then(|| Self(path.to_owned()))
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
+use crate::support::{Gate, Injected, Mounted, Setup, Upstream, call, tool};
 
 #[test]
 fn i05_on_a_full_disk_nothing_goes_up_and_space_is_all_it_takes() {
     let directory = tempfile::tempdir().unwrap();
-    let Some(_mounted) = Mounted::at(&directory.path().join("state"), 256) else {
-        assert_ne!(std::env::var("USER").as_deref(), Ok("root"), "root can mount");
-        eprintln!("skipped: mounting needs root");
-        return;
-    };
+    let Some(_mounted) = Mounted::at(&directory.path().join("state"), 256) else { return };
     let upstream = Upstream::of_tools(&[tool("echo", "{}")]);
     let ballast = directory.path().join("state/ballast");
     fs::write(&ballast, vec![1; 64 << 10]).unwrap();
@@ -64,37 +39,6 @@ fn i05_on_a_full_disk_nothing_goes_up_and_space_is_all_it_takes() {
     assert_eq!(gate.stop(), 0);
 }
 
-/// Makes syncs of a gate fail from now on, as a disk would, until dropped: by `strace`, which
-/// answers in the kernel's place.
-struct FailingSyncs(Child);
-
-impl FailingSyncs {
-    /// `which` of them, from the first: `1` is that one alone, `1+` is all.
-    fn of(gate: &Gate, which: &str) -> Self {
-        let fault = format!("inject=fdatasync,fsync:error=EIO:when={which}");
-        let mut strace = Command::new("strace");
-        strace.args(["-f", "-e", "trace=fdatasync,fsync", "-e", &fault, "-o", "/dev/null", "-p"]);
-        strace.arg(gate.pid().to_string()).stderr(Stdio::piped());
-        let mut child = strace.spawn().expect("strace; run tests/scripts/setup.sh system");
-        // It says so once it holds all threads.
-        let mut said = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("attached") {
-            line.clear();
-            assert_ne!(said.read_line(&mut line).unwrap(), 0, "strace does not attach");
-        }
-        Self(child)
-    }
-}
-
-impl Drop for FailingSyncs {
-    fn drop(&mut self) {
-        // An interrupt: killed, it would leave the gate stopped.
-        let _ = Command::new("kill").args(["-s", "INT", &self.0.id().to_string()]).status();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn i05_after_a_sync_that_failed_nothing_goes_up_until_a_restart() {
     // A second sync would succeed, without the pages that the first one lost.
@@ -109,7 +53,7 @@ fn i05_after_a_sync_that_failed_nothing_goes_up_until_a_restart() {
         }
         // What nobody waits for is synced too: with that out of the way, the next is a call's.
         gate.entries("outcome", 5);
-        let failing = FailingSyncs::of(&gate, which);
+        let failing = Injected::into(&gate, "fdatasync,fsync", &format!("error=EIO:when={which}"));
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| assert_eq!(gate.post(&body).code(), "record_failed", "{which}"));
