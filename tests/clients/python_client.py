@@ -146,7 +146,7 @@ class Client:
             state = answer.get("_meta", {}).get("io.countersign/hold", {}).get("state")
             if state not in ("pending", "approved", "executing"):
                 break
-            await asyncio.sleep(1)
+            await asyncio.sleep(step.get("pause_ms", 1000) / 1000)
         return {"tickets": tickets, "answer": answer}
 
     async def task(self, step):

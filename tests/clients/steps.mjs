@@ -117,7 +117,7 @@ const doers = {
     for (let tickets = 0; ; tickets += 1) {
       const answer = await doers.call(client, step, seen, watched);
       if (!isTicket(answer) || tickets === COLLECTS) return { tickets, answer };
-      await new Promise((wake) => setTimeout(wake, 1000));
+      await new Promise((wake) => setTimeout(wake, step.pause_ms ?? 1000));
     }
   },
   task: (_client, step, seen) => seen.byTask({ name: step.tool, arguments: step.args ?? {} }),
