@@ -1,6 +1,7 @@
 // What does `@modelcontextprotocol/client` 2.x see? (See README.md.)
 
 import { answerers, require, run } from './steps.mjs';
+import { byTask } from './tasks.mjs';
 
 const { Client, StreamableHTTPClientTransport } = require('@modelcontextprotocol/client');
 
@@ -23,6 +24,7 @@ await run({
     return {
       client,
       protocol: () => client.getNegotiatedProtocolVersion?.() ?? transport.protocolVersion ?? null,
+      byTask: (params) => byTask(client, { url: given.url, headers, fetch: watched.fetch, params }),
       async close() {
         await transport.terminateSession().catch(() => {});
         await client.close();

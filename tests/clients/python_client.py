@@ -21,6 +21,8 @@ from mcp import types
 
 VERSION = importlib.metadata.version("mcp")
 IS_ONE = VERSION.startswith("1.")
+# How often a ticket is brought back before it is given up.
+COLLECTS = 60
 
 
 class Client:
@@ -120,11 +122,13 @@ class Client:
                     yield client
 
     async def call(self, step):
-        timeout = step.get("timeout_ms", 30_000) / 1000
+        # `default` is what the SDK does by itself: a held call has to do with that.
+        timeout = step.get("timeout_ms", 30_000)
+        timeout = None if timeout == "default" else timeout / 1000
         work = self.peer.call_tool(
             step["tool"],
             step.get("args", {}),
-            read_timeout_seconds=timedelta(seconds=timeout) if IS_ONE else timeout,
+            read_timeout_seconds=timedelta(seconds=timeout) if IS_ONE and timeout else timeout,
             progress_callback=self.progress if step.get("progress") else None,
             meta=step.get("meta"),
         )
@@ -134,6 +138,25 @@ class Client:
             return await self.cancel_by_hand(work, step["cancel_after_ms"] / 1000)
         # 2.x sends the cancel itself when its caller stops waiting.
         return await asyncio.wait_for(work, step["cancel_after_ms"] / 1000)
+
+    async def collect(self, step):
+        """Makes the same call again until the answer is no ticket."""
+        for tickets in range(COLLECTS + 1):
+            answer = plain(await self.call(step))
+            state = answer.get("_meta", {}).get("io.countersign/hold", {}).get("state")
+            if state not in ("pending", "approved", "executing"):
+                break
+            await asyncio.sleep(step.get("pause_ms", 1000) / 1000)
+        return {"tickets": tickets, "answer": answer}
+
+    async def task(self, step):
+        """The experimental tasks of 2025-11-25; 2.x has none of its own."""
+        tasks = self.peer.experimental
+        created = await tasks.call_tool_as_task(step["tool"], step.get("args", {}))
+        statuses = [f"{created.task.status}: {created.task.statusMessage}"]
+        async for task in tasks.poll_task(created.task.taskId):
+            statuses.append(f"{task.status}: {task.statusMessage}")
+        return {"statuses": statuses, "answer": plain(await tasks.get_task_result(created.task.taskId, types.CallToolResult))}
 
     async def cancel_by_hand(self, work, after_s):
         """1.x never cancels by itself: send what a host would send."""
@@ -190,6 +213,8 @@ class Client:
             "unsubscribe": lambda: peer.unsubscribe_resource(step["uri"]),
             "listen": lambda: self.listen(step),
             "call": lambda: self.call(step),
+            "collect": lambda: self.collect(step),
+            "task": lambda: self.task(step),
         }
         if kind not in simple:
             raise ValueError(f"no step `{kind}`")

@@ -24,6 +24,15 @@ await run({
     return {
       client,
       protocol: () => transport.protocolVersion ?? null,
+      /** The experimental tasks of 2025-11-25. */
+      async byTask(params) {
+        const statuses = [];
+        for await (const message of client.experimental.tasks.callToolStream(params, undefined, { task: {} })) {
+          if (message.type === 'error') throw message.error;
+          if (message.type === 'result') return { statuses, answer: message.result };
+          statuses.push(`${message.task.status}: ${message.task.statusMessage}`);
+        }
+      },
       async close() {
         await transport.terminateSession();
         await client.close();

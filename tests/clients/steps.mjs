@@ -8,10 +8,11 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
-const clients = process.env.COUNTERSIGN_CLIENTS ?? path.join(here, '../../target/clients');
+/** Where setup.sh put the packages. */
+export const clients = path.resolve(process.env.COUNTERSIGN_CLIENTS ?? path.join(here, '../../target/clients'));
 
-/** Finds packages where setup.sh put them. */
-export const require = createRequire(path.join(path.resolve(clients), 'package.json'));
+/** Finds packages there. */
+export const require = createRequire(path.join(clients, 'package.json'));
 
 /** Reads the command line: URL, then the scenario. */
 export function scenario() {
@@ -106,13 +107,30 @@ const doers = {
     const abort = new AbortController();
     if (step.cancel_after_ms !== undefined) setTimeout(() => abort.abort('cancelled by the scenario'), step.cancel_after_ms);
     if (step.cut) watched.cutNextStream();
-    const options = { signal: abort.signal, timeout: step.timeout_ms ?? 30_000 };
+    const options = { signal: abort.signal, ...limit(step) };
     if (step.progress) options.onprogress = (progress) => seen.progress.push(progress);
     const params = { name: step.tool, arguments: step.args ?? {} };
     if (step.meta) params._meta = step.meta;
     return client.callTool(...(seen.sdk === 1 ? [params, undefined, options] : [params, options]));
   },
+  collect: async (client, step, seen, watched) => {
+    for (let tickets = 0; ; tickets += 1) {
+      const answer = await doers.call(client, step, seen, watched);
+      if (!isTicket(answer) || tickets === COLLECTS) return { tickets, answer };
+      await new Promise((wake) => setTimeout(wake, step.pause_ms ?? 1000));
+    }
+  },
+  task: (_client, step, seen) => seen.byTask({ name: step.tool, arguments: step.args ?? {} }),
 };
+
+/** How often a ticket is brought back before it is given up. */
+const COLLECTS = 60;
+
+/** What the SDK does by itself if a step says so: a held call has to do with that. */
+const limit = (step) => (step.timeout_ms === 'default' ? {} : { timeout: step.timeout_ms ?? 30_000 });
+
+/** Whether a result only says that people have yet to sign. */
+const isTicket = (answer) => ['pending', 'approved', 'executing'].includes(answer._meta?.['io.countersign/hold']?.state);
 
 /** Runs all steps on a client that `connect` makes, and prints what it saw. */
 export async function run({ sdk, name, connect }) {
@@ -120,10 +138,12 @@ export async function run({ sdk, name, connect }) {
   const seen = { client: name, protocol: null, server: null, results: [], progress: [], asked: [], notifications: [], http: [] };
   Object.defineProperty(seen, 'sdk', { value: sdk });
   Object.defineProperty(seen, 'listening', { value: undefined, writable: true });
+  Object.defineProperty(seen, 'byTask', { value: undefined, writable: true });
   const watched = watchedFetch(seen);
   const headers = given.token ? { Authorization: `Bearer ${given.token}` } : {};
   try {
-    const { client, protocol, close } = await connect({ given, seen, watched, headers });
+    const { client, protocol, close, byTask } = await connect({ given, seen, watched, headers });
+    seen.byTask = byTask;
     seen.protocol = protocol();
     seen.server = client.getServerVersion()?.name ?? null;
     for (const step of given.steps) {

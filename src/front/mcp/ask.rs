@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use super::message::FromServer;
 use super::sse::Framer;
+use super::ticket::TASKS;
 use super::upstream::Server;
 use super::{mirror, whole};
 use crate::json::{Map, Value};
@@ -44,6 +45,18 @@ pub(super) async fn tools(server: &Server) -> Result<Vec<Box<RawValue>>, String>
             tools
         }
     }
+}
+
+/// Whether a server of 2026-07-28 declares the tasks extension. One that does not say so has not.
+pub(super) async fn has_tasks(server: &Server) -> bool {
+    let dialect = Dialect::Stateless;
+    let (headers, params) = (dialect.headers("server/discover"), json!({"_meta": dialect.meta()}));
+    let Ok((_, result)) = request(server, headers, "server/discover", params).await else {
+        return false;
+    };
+    let declared = serde_json::from_str::<Value>(result.get()).unwrap_or_default();
+    let extensions = declared.get("capabilities").and_then(|all| all.get("extensions"));
+    extensions.and_then(|all| all.get(TASKS)).is_some_and(Value::is_object)
 }
 
 /// How a server is spoken to.

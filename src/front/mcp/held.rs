@@ -54,14 +54,17 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// What the client said of itself.
+    /// What the client said of itself, and its server.
     pub(super) fn of(incoming: &Taken, method: &str, rounds: u32) -> Self {
         let meta = incoming.message.meta();
         if incoming.asked.stateless {
             let extensions = meta
                 .and_then(|meta| meta.get(mirror::META_CAPABILITIES))
                 .and_then(|capabilities| capabilities.get("extensions"));
-            let tasks = extensions.is_some_and(|all| all.get(ticket::TASKS).is_some());
+            // The extension is in use where both declare it. What a server says of itself is not
+            // ours to rewrite, so where it does not, its clients wait without.
+            let tasks = incoming.server.offer.has_tasks()
+                && extensions.is_some_and(|all| all.get(ticket::TASKS).is_some());
             return match method {
                 "tools/call" if tasks => Self::Task(ticket::Tasks::Extension),
                 "tools/call" | "prompts/get" | "resources/read" => Self::Rounds(rounds),

@@ -34,6 +34,7 @@ pub struct Offer {
     asked: tokio::sync::Mutex<Option<Asked>>,
     changing: AtomicBool,
     stateless: AtomicBool,
+    tasks: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -78,6 +79,11 @@ impl Offer {
 
     pub(super) fn speaks(&self, stateless: bool) {
         self.stateless.store(stateless, Ordering::Relaxed);
+    }
+
+    /// Whether the server says that it knows the tasks extension.
+    pub(super) fn has_tasks(&self) -> bool {
+        self.tasks.load(Ordering::Relaxed)
     }
 
     /// How far the list is known.
@@ -132,7 +138,14 @@ impl Offer {
         let listed = listed.unwrap_or_else(|_| Err("the list did not end in time".to_owned()));
         let answered = listed.is_ok();
         match listed {
-            Ok(tools) => self.learn(&server.settings.name, &tools),
+            Ok(tools) => {
+                let declares =
+                    tokio::time::timeout(server.settings.timeout, ask::has_tasks(server));
+                let tasks = self.is_stateless() && declares.await.unwrap_or(false);
+                self.tasks.store(tasks, Ordering::Relaxed);
+                // Last: from here on there are calls.
+                self.learn(&server.settings.name, &tools);
+            }
             Err(reason) => {
                 // A server that cannot be reached is asked again by the next call.
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -60,9 +60,22 @@ pub(super) fn kept(asked: &Asked, hold: &Hold, answer: &[u8]) -> Response<Body> 
         tracing::error!(hold.id = %hold.id, "a kept answer cannot be read");
         return whole(Bytes::new());
     };
+    translate(asked, &mut message);
     message.insert("jsonrpc".to_owned(), "2.0".into());
     message.insert("id".to_owned(), asked.id.clone().unwrap_or_default());
     whole(Value::Object(message).to_string().into())
+}
+
+/// Puts a kept answer into the words of the client's revision. It may have come in another: by the
+/// gate's own request, or by that of another client of the same agent.
+fn translate(asked: &Asked, answer: &mut Map<String, Value>) {
+    let Some(Value::Object(result)) = answer.get_mut("result") else { return };
+    if asked.stateless {
+        // Clients refuse a result without it.
+        result.entry("resultType").or_insert_with(|| "complete".into());
+    } else {
+        result.remove("resultType");
+    }
 }
 
 /// No answer yet: the client comes back with this state by itself.
@@ -161,7 +174,8 @@ impl Front {
             // Should that not be kept, it is told once more.
             let _ = desk.step(hold.id, Step::Tell).await;
         }
-        if let Some(kept) = kept.and_then(|kept| serde_json::from_slice(&kept).ok()) {
+        if let Some(mut kept) = kept.and_then(|kept| serde_json::from_slice(&kept).ok()) {
+            translate(asked, &mut kept);
             return kept;
         }
         let asked = Asked { tool: true, id: Some(Value::Null), ..asked.clone() };

@@ -138,6 +138,39 @@ fn a_client_that_knows_tasks_gets_a_task() {
 }
 
 #[test]
+fn a_task_is_made_only_where_the_server_knows_tasks_too() {
+    let upstream = Upstream::of_tools(&[refund()]);
+    upstream.script(|seen| {
+        let plain = json!({"resultType": "complete", "capabilities": {"tools": {}}});
+        (seen.method() == "server/discover").then_some(crate::support::Reply::Result(plain))
+    });
+    let setup = Setup::to(&upstream).holds("").reviewers(&["ann"]);
+    let gate = Gate::start(&setup.config("hold: {wait: 200ms}"));
+    let tasks = json!({"io.modelcontextprotocol/clientCapabilities":
+        {"extensions": {"io.modelcontextprotocol/tasks": {}}}});
+    let answer = stateless(&gate, 1, &tasks, &json!({})).json();
+    assert_eq!(answer["result"]["resultType"], "input_required", "{answer:#}");
+}
+
+#[test]
+fn a_kept_result_is_told_in_the_revision_of_who_collects_it() {
+    let upstream = Upstream::of_tools(&[refund()]);
+    upstream.script(|seen| {
+        let old = json!({"content": [{"type": "text", "text": "refund"}]});
+        (seen.method() == "tools/call").then_some(crate::support::Reply::Result(old))
+    });
+    let setup = Setup::to(&upstream).holds("").reviewers(&["ann"]);
+    let gate = Gate::start(&setup.config("hold: {wait: 200ms, rounds: 1}"));
+    let held = stateless(&gate, 1, &json!({}), &json!({})).json();
+    assert_eq!(ticket(&held)["state"], "pending");
+    gate.reviewer("ann").approves();
+    gate.reviewer("ann").holds("done", 1);
+    let result = stateless(&gate, 2, &json!({}), &json!({})).json();
+    assert_eq!(result["result"]["content"][0]["text"], "refund", "{result:#}");
+    assert_eq!(result["result"]["resultType"], "complete", "{result:#}");
+}
+
+#[test]
 fn a_task_of_2025_ends_in_its_result() {
     let upstream = Upstream::of_tools(&[refund()]);
     let gate = Gate::start(&patient(&upstream));
@@ -154,6 +187,8 @@ fn a_task_of_2025_ends_in_its_result() {
         gate.reviewer("ann").approves();
         let result = result.join().unwrap();
         assert_eq!(result["result"]["content"][0]["text"], "refund", "{result:#}");
+        // The gate asked in 2026-07-28; the client reads 2025-11-25.
+        assert!(result["result"].get("resultType").is_none(), "{result:#}");
         let related = &result["result"]["_meta"]["io.modelcontextprotocol/related-task"];
         assert_eq!(related["taskId"], task);
     });

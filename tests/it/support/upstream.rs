@@ -349,6 +349,12 @@ fn usual(shared: &Shared, seen: &Seen) -> Reply {
             "capabilities": {"tools": {"listChanged": true}},
             "serverInfo": {"name": "upstream", "version": "1"},
         })),
+        "server/discover" => Reply::Result(json!({
+            "resultType": "complete", "ttlMs": 0, "cacheScope": "public",
+            "supportedVersions": ["2026-07-28"],
+            "capabilities": {"tools": {}, "extensions": {"io.modelcontextprotocol/tasks": {}}},
+            "serverInfo": {"name": "upstream", "version": "1"},
+        })),
         _ => Reply::Result(json!({"resultType": "complete"})),
     }
 }

@@ -9,6 +9,7 @@
 //! rmcp-server --listen 127.0.0.1:9000     serves http://127.0.0.1:9000/mcp
 //!             --token SECRET              refuses all who do not bring it
 //!             --any-host                  accepts every Host header
+//!             --no-tasks                  does not declare the tasks extension
 //! ```
 //!
 //! It prints `ready URL` once it listens; with port 0 the system picks one.
@@ -61,11 +62,13 @@ pub(crate) struct Server {
     tasks: TaskManager,
     seen: Arc<tools::Seen>,
     states: Arc<RequestStateCodec>,
+    declares_tasks: bool,
 }
 
 impl Server {
-    fn new() -> Self {
+    fn new(declares_tasks: bool) -> Self {
         Self {
+            declares_tasks,
             changes: broadcast::channel(64).0,
             tasks: TaskManager::new(),
             seen: Arc::default(),
@@ -94,21 +97,23 @@ impl Server {
 
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(
-            ServerCapabilities::builder()
-                .enable_completions()
-                .enable_logging()
-                .enable_prompts()
-                .enable_prompts_list_changed()
-                .enable_resources()
-                .enable_resources_subscribe()
-                .enable_tools()
-                .enable_tool_list_changed()
-                .enable_tasks()
-                .build(),
-        )
-        .with_server_info(Implementation::new("countersign-rmcp-server", "1.0.0"))
-        .with_instructions("A server for tests; every tool is harmless.")
+        let mut capabilities = ServerCapabilities::builder()
+            .enable_completions()
+            .enable_logging()
+            .enable_prompts()
+            .enable_prompts_list_changed()
+            .enable_resources()
+            .enable_resources_subscribe()
+            .enable_tools()
+            .enable_tool_list_changed()
+            .enable_tasks()
+            .build();
+        if !self.declares_tasks {
+            capabilities.extensions = None;
+        }
+        ServerConfig::new(capabilities)
+            .with_server_info(Implementation::new("countersign-rmcp-server", "1.0.0"))
+            .with_instructions("A server for tests; every tool is harmless.")
     }
 
     async fn list_tools(
@@ -311,12 +316,13 @@ struct Flags {
     listen: SocketAddr,
     token: Option<String>,
     any_host: bool,
+    no_tasks: bool,
 }
 
 impl Flags {
     fn read(mut words: impl Iterator<Item = String>) -> Result<Self, Error> {
-        let mut flags =
-            Self { listen: SocketAddr::from(([127, 0, 0, 1], 0)), token: None, any_host: false };
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut flags = Self { listen, token: None, any_host: false, no_tasks: false };
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--listen" => {
@@ -325,6 +331,7 @@ impl Flags {
                 }
                 "--token" => flags.token = words.next(),
                 "--any-host" => flags.any_host = true,
+                "--no-tasks" => flags.no_tasks = true,
                 other => return Err(Error::other(format!("no flag `{other}`"))),
             }
         }
@@ -343,7 +350,7 @@ async fn main() -> Result<(), Error> {
     if flags.any_host {
         config = config.disable_allowed_hosts();
     }
-    let server = Server::new();
+    let server = Server::new(!flags.no_tasks);
     // A short retry, so that a test of resumption need not wait long.
     let mut sessions = LocalSessionManager::default();
     sessions.session_config.sse_retry = Some(Duration::from_millis(200));
