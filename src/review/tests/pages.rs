@@ -109,7 +109,7 @@ impl Place {
         hold.context.tier = crate::call::Tier::Medium;
         change(&mut hold);
         let Hold { ask, binding, context, terms, .. } = hold;
-        self.gate.desk().submit(Draft { ask, binding, context, terms }).await.unwrap()
+        self.gate.desk().submit(Draft { ask, binding, context, terms }, None).await.unwrap()
     }
 
     async fn state(&self, hold: &Hold) -> State {
