@@ -4,6 +4,8 @@
 //! questions by policy, notifications for what they tell the gate. What passes untouched is the
 //! server's own bytes.
 
+mod result;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -25,6 +27,10 @@ use crate::gate::forward::{InFlight, ResultShape, check};
 use crate::hold::HoldId;
 use crate::metrics::UpstreamError;
 use crate::refusal::Refusal;
+
+pub use result::ExpectedCall;
+pub(super) use result::{CallResult, Members};
+use result::{kept, replace};
 
 /// What becomes of one message.
 #[derive(Debug)]
@@ -384,66 +390,5 @@ impl Inspector {
             in_flight.refused(refusal);
         }
         serde_json::to_vec(&refuse::message(refusal, &self.asked)).ok()
-    }
-}
-
-/// An answer as it is kept: one member of a message.
-fn kept(member: &str, raw: Option<&RawValue>) -> Bytes {
-    format!("{{\"{member}\":{}}}", raw.map_or("null", RawValue::get)).into()
-}
-
-pub(super) type Members = std::collections::BTreeMap<String, Box<RawValue>>;
-
-fn replace(message: &[u8], result: &Members) -> Result<Vec<u8>, serde_json::Error> {
-    let mut members: Members = serde_json::from_slice(message)?;
-    members.insert("result".to_owned(), to_raw_value(result)?);
-    serde_json::to_vec(&members)
-}
-
-/// A call's part in what its answer is held to.
-#[derive(Debug, Clone)]
-pub struct ExpectedCall {
-    /// The method.
-    pub method: &'static str,
-    /// The tool, prompt, resource or task.
-    pub name: Arc<str>,
-    /// The tool's definition, where it is about one.
-    pub definition: Option<Arc<crate::tools::Definition>>,
-    /// The canonical arguments, where the client may be asked back.
-    pub arguments: Arc<[u8]>,
-}
-
-impl PartialEq for ExpectedCall {
-    fn eq(&self, other: &Self) -> bool {
-        let digest = |call: &Self| call.definition.as_ref().map(|definition| definition.digest);
-        self.method == other.method && self.name == other.name && digest(self) == digest(other)
-    }
-}
-
-/// What the gate reads of a result; `Value`s only where they are checked.
-#[derive(Deserialize)]
-pub(super) struct CallResult<'a> {
-    #[serde(rename = "isError", default)]
-    pub(super) is_error: Option<bool>,
-    #[serde(borrow, rename = "resultType", default)]
-    result_type: Option<Cow<'a, str>>,
-    #[serde(borrow, rename = "structuredContent", default)]
-    structured: Option<&'a RawValue>,
-    #[serde(borrow, rename = "requestState", default)]
-    request_state: Option<Cow<'a, str>>,
-    #[serde(borrow, rename = "inputRequests", default)]
-    input_requests: Option<&'a RawValue>,
-    #[serde(borrow, rename = "taskId", default)]
-    task_id: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    task: Option<Task<'a>>,
-    #[serde(borrow, default)]
-    tasks: Option<Vec<&'a RawValue>>,
-}
-
-impl CallResult<'_> {
-    /// Whether it is a question back to the client.
-    fn asks_back(&self) -> bool {
-        self.result_type.as_deref() == Some("input_required")
     }
 }
