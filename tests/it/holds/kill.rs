@@ -64,7 +64,7 @@ fn whole_life(gate: &Gate) -> bool {
 #[test]
 fn j04_killed_at_each_step_towards_the_disk_a_signed_call_is_sent_at_most_once() {
     for (file, calls) in [
-        ("state/holds.db-wal", "pwrite64,fdatasync,fsync"),
+        ("state/store.db-wal", "pwrite64,fdatasync,fsync"),
         ("state/trail/000001.trail", "write,pwrite64,fdatasync,fsync"),
     ] {
         let (mut step, mut sent, mut unknown) = (1, 0, 0);

@@ -34,7 +34,10 @@ impl Drop for Mounted {
 
 /// Faults in a gate's system calls from now on, as a disk would have them, until dropped: by
 /// `strace`, which answers in the kernel's place.
-pub(crate) struct Injected(Child);
+pub(crate) struct Injected {
+    strace: Child,
+    gate: u32,
+}
 
 impl Injected {
     /// Into these calls, as strace says it: `error=EIO:when=1+`.
@@ -61,14 +64,25 @@ impl Injected {
             line.clear();
             assert_ne!(said.read_line(&mut line).unwrap(), 0, "strace does not attach");
         }
-        Self(child)
+        Self { strace: child, gate: gate.pid() }
     }
 }
 
 impl Drop for Injected {
     fn drop(&mut self) {
-        // An interrupt: killed, it would leave the gate stopped.
-        let _ = Command::new("kill").args(["-s", "INT", &self.0.id().to_string()]).status();
-        let _ = self.0.wait();
+        if is_dead(self.gate) {
+            // Nobody is left to be let go, and strace waits for ever for the one that it killed.
+            let _ = self.strace.kill();
+        } else {
+            // An interrupt: killed, it would leave the gate stopped.
+            let _ =
+                Command::new("kill").args(["-s", "INT", &self.strace.id().to_string()]).status();
+        }
+        let _ = self.strace.wait();
     }
+}
+
+fn is_dead(process: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    !status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
 }
