@@ -345,6 +345,12 @@ impl Hold {
         terms.approvals.max(1).saturating_sub(u32::try_from(given).unwrap_or(u32::MAX))
     }
 
+    /// Whether a signature of theirs counts.
+    pub fn has_signed(&self, reviewer: &Reviewer) -> bool {
+        let own = |given: &&Signature| given.reviewer.is(&reviewer.id);
+        self.signatures.iter().filter(own).any(|given| self.counts(given, &self.terms))
+    }
+
     /// Whether a signature is one that these terms ask for.
     fn counts(&self, signature: &Signature, terms: &HoldTerms) -> bool {
         self.is_for(&signature.reviewer, terms)

@@ -177,12 +177,18 @@ async fn check(
     let facts = sessions::facts(&session, &call, snapshot.policies.reads(&["session", "recent"]));
     let began = Instant::now();
     input.signed(signatures);
-    let (verdict, session_facts) = input.ask(snapshot, &mut call, facts).await;
+    let (verdict, mut session_facts) = input.ask(snapshot, &mut call, facts).await;
     let verdict = only_what_we_do(verdict);
     judged.steps[1].1 = began.elapsed();
     // Policy may raise what the operator's tool file says.
     judged.tier = verdict.tier.map_or(class.tier, |tier| tier.max(class.tier));
     let ruled = rule(snapshot, judged.verdict.insert(verdict), seen);
+    if matches!(&ruled, Err(refusal) if refusal.effect() == Effect::Hold) {
+        // People see the last calls whether or not policy does.
+        if let Some(facts) = session_facts.as_object_mut() {
+            facts.insert("recent".to_owned(), sessions::recent(&session));
+        }
+    }
     if !again {
         let effect = ruled.as_ref().err().map_or(Effect::Allow, Refusal::effect);
         sessions::note(&session, &call, effect);

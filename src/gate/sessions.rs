@@ -67,11 +67,7 @@ impl Sessions {
 /// The facts before this call.
 pub fn facts(session: &Mutex<Session>, call: &Call, with_recent: bool) -> Value {
     let session = session.lock().unwrap_or_else(PoisonError::into_inner);
-    let recent: Vec<Value> = if with_recent {
-        session.recent.iter().map(|recent| recent.fact(&session.recent)).collect()
-    } else {
-        Vec::new()
-    };
+    let recent = if with_recent { session.recent() } else { Value::Array(Vec::new()) };
     json!({
         "id": call.session.as_deref().unwrap_or(""),
         "calls": session.calls,
@@ -79,6 +75,11 @@ pub fn facts(session: &Mutex<Session>, call: &Call, with_recent: bool) -> Value 
         "confidence": session.confidence * call.claimed.confidence.unwrap_or(1.0),
         "recent": recent,
     })
+}
+
+/// The last calls before this one.
+pub fn recent(session: &Mutex<Session>) -> Value {
+    session.lock().unwrap_or_else(PoisonError::into_inner).recent()
 }
 
 /// Remembers what was decided.
@@ -97,6 +98,12 @@ pub fn note(session: &Mutex<Session>, call: &Call, effect: Effect) {
         effect,
         at: call.received_at,
     });
+}
+
+impl Session {
+    fn recent(&self) -> Value {
+        self.recent.iter().map(|recent| recent.fact(&self.recent)).collect()
+    }
 }
 
 impl Recent {

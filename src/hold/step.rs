@@ -94,15 +94,27 @@ pub enum Step {
     },
 }
 
+fn winner(state: State, by: Option<&str>) -> String {
+    match by {
+        Some(by) if was_sent(state) => format!("; {by} approved it"),
+        Some(by) => format!(" by {by}"),
+        None => String::new(),
+    }
+}
+
+const fn was_sent(state: State) -> bool {
+    matches!(state, State::Executing | State::Done | State::Failed | State::Unknown)
+}
+
 /// Why a step is not taken. A reviewer reads it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Barred {
     /// Another was first.
-    #[error("it is already {}{}", .state.name(), .by.as_ref().map_or(String::new(), |by| format!(" by {by}")))]
+    #[error("it is already {}{}", .state.name(), winner(*.state, .by.as_deref()))]
     Over {
         /// What it is.
         state: State,
-        /// Who made it so, where it was a person.
+        /// Who made it so, or approved what was then sent, where it was a person.
         by: Option<String>,
         /// Since when.
         at: At,
@@ -246,9 +258,12 @@ impl Hold {
     fn over(&self) -> Barred {
         let entered =
             self.history.iter().rev().take_while(|event| event.state == self.state).last();
+        let mut latest = self.history.iter().rev();
+        let approved = latest.find(|event| event.state == State::Approved && event.by.is_some());
+        let decided = if was_sent(self.state) { approved } else { entered };
         Barred::Over {
             state: self.state,
-            by: entered.and_then(|event| event.by.clone()),
+            by: decided.and_then(|event| event.by.clone()),
             at: entered.map_or(self.changed_at, |event| event.at),
         }
     }
@@ -272,8 +287,7 @@ impl Hold {
         justification: Option<String>,
         at: At,
     ) -> Result<(), Barred> {
-        let own = |signature: &Signature| signature.reviewer.is(&reviewer.id);
-        if self.signatures.iter().any(|given| own(given) && self.counts(given, &self.terms)) {
+        if self.has_signed(&reviewer) {
             return Err(Barred::SignedAlready);
         }
         let justification = justification.filter(|text| !text.trim().is_empty());
@@ -281,7 +295,7 @@ impl Hold {
             return Err(Barred::JustificationNeeded);
         }
         // One that no longer counts, since more is asked now, makes way for the new one.
-        self.signatures.retain(|given| !own(given));
+        self.signatures.retain(|given| !given.reviewer.is(&reviewer.id));
         let by = reviewer.id.clone();
         self.signatures.push(Signature { reviewer, at, justification: justification.clone() });
         let enough = self.missing(&self.terms) == 0;

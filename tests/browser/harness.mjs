@@ -155,7 +155,9 @@ export async function picture(page, name) {
   const directory = process.env.BROWSER_PICTURES;
   if (!directory) return;
   mkdirSync(directory, { recursive: true });
-  await page.screenshot({ path: path.join(directory, `${name.replaceAll(/[^\w-]+/g, '-')}.png`), fullPage: true });
+  // In a picture of the whole page a dialog covers the first screen only, and looks wrong.
+  const fullPage = (await page.getByRole('dialog').filter({ visible: true }).count()) === 0;
+  await page.screenshot({ path: path.join(directory, `${name.replaceAll(/[^\w-]+/g, '-')}.png`), fullPage });
 }
 
 /** Asks until it is so. The reason it was not so is the failure. */

@@ -1,7 +1,7 @@
 // Can one hold be understood, and decided by keyboard alone, and does the agent learn of it?
 
 import { told } from './agent.mjs';
-import { assert, eventually, test } from './harness.mjs';
+import { PHONE, assert, axe, eventually, fitsTheWidth, picture, test } from './harness.mjs';
 import { action, approve, becomes, dialog, held, locked, mark, reached, request, reviewing, state } from './review.mjs';
 
 test('the page shows the arguments, the rule in its words, and the claims apart', async () => {
@@ -131,8 +131,71 @@ test('e edits and approves: the edited call runs and the agent is told', async (
   assert.deepEqual(await reached(note), [{ name: 'refund', arguments: { invoice: 41, amount: '250', note } }]);
 });
 
+test('r answers in the tool\'s place: nothing runs and the agent reads it', async () => {
+  const text = mark();
+  const hold = await held('write', { text });
+  await reviewing({ at: hold.at }, async (page) => {
+    await page.keyboard.press('r');
+    const asked = dialog(page, /answer/i);
+    const send = asked.getByRole('button', { name: /send the answer/i });
+    await send.click();
+    assert.equal(await state(hold.id), 'pending', 'an empty answer is none');
+    await asked.getByRole('textbox').fill('use invoice 42 instead');
+    await send.click();
+    await becomes(page, 'denied');
+    assert.match(await page.locator('main').innerText(), /use invoice 42 instead/);
+  });
+  assert.match(told(await hold.answer), /use invoice 42 instead/);
+  assert.deepEqual(await reached(text), []);
+});
+
+test('before and after: the lines of a text that would change, read through the gate', async () => {
+  const text = `Pay in 14 days.\nNo refunds.\nWrite to us.\n${mark()}\n`;
+  const hold = await held('rewrite', { name: 'terms', text });
+  await reviewing({ at: hold.at }, async (page) => {
+    const diff = page.locator('[data-diff]');
+    await diff.waitFor();
+    assert.deepEqual(await diff.locator('del').allInnerTexts(), ['- Pay in 30 days.']);
+    const [changed, added] = await diff.locator('ins').allInnerTexts();
+    assert.equal(changed, '+ Pay in 14 days.');
+    assert.match(added, /^\+ mark-/);
+    assert.match(await diff.innerText(), /No refunds/, 'what stays is around it');
+    await picture(page, 'hold with a diff');
+    await page.setViewportSize(PHONE);
+    await fitsTheWidth(page);
+    await axe(page, 'hold with a diff');
+    await picture(page, 'hold with a diff on a phone');
+    assert.deepEqual(await reached(text.slice(-42, -1)), [], 'a look at it runs nothing');
+    await approve(page);
+    await becomes(page, 'done');
+  });
+  assert.match(told(await hold.answer), /rewrite did it/);
+});
+
+test('before and after: the members of an object, and what cannot be read', async () => {
+  const limits = { who: ['ann', 'bob'], currency: 'USD', daily: 900 };
+  for (const [tool, args, expected] of [
+    ['configure', { name: 'limits', value: limits }, /- +"daily": 100,\s+\+ +"daily": 900,/],
+    ['configure', { name: 'limits', value: { ...limits, daily: 100 } }, /nothing would change/i],
+    ['configure', { name: 'nowhere', value: limits }, /not known/i],
+    ['configure', { value: limits }, /not known/i],
+  ]) {
+    const hold = await held(tool, { ...args, note: mark() });
+    await reviewing({ at: hold.at }, async (page) => {
+      const diff = page.locator('[data-diff]');
+      await diff.waitFor();
+      // Lines are blocks; between them stands what innerText makes of that.
+      assert.match(await diff.innerText(), expected);
+      if (args.value.daily === 900 && args.name === 'limits') {
+        assert.deepEqual([await diff.locator('del').count(), await diff.locator('ins').count()], [1, 1], 'another order is no change');
+      }
+    });
+    hold.hangUp();
+  }
+});
+
 test('a long value locks approval until each part has been on screen', async () => {
-  const text = `${mark()} ${'word '.repeat(40_000)}the end`;
+  const text = `${mark()} ${'word '.repeat(6_000)}the end`;
   const hold = await held('write', { text, short: 'x' });
   await reviewing({ at: hold.at }, async (page) => {
     const yes = action(page, /^approve/i);
@@ -145,7 +208,7 @@ test('a long value locks approval until each part has been on screen', async () 
     const count = await parts.count();
     assert.ok(count > 0, 'it has parts');
     await scrollThrough(page, parts.first());
-    // Neighbours come on screen together; the far end of 200 KB does not.
+    // Neighbours come on screen together; the far end of 30 KB does not.
     assert.equal(await locked(yes), true, 'only the first has been on screen');
     for (let part = 1; part < count; part += 1) await scrollThrough(page, parts.nth(part));
     await eventually(async () => assert.equal(await page.locator('[data-part=unseen]').count(), 0));

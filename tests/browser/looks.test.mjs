@@ -31,11 +31,12 @@ for (const { look, ...options } of LOOKS) {
     const short = await held('refund', { invoice: 1, amount: '500', note: mark() }, claim);
     await reviewing({ at: short.at, ...options }, async (page) => {
       await looked(page, 'hold');
-      for (const [key, name] of [['a', /approve/i], ['d', /deny/i], ['e', /edit/i]]) {
+      for (const [key, name] of [['a', /approve/i], ['d', /deny/i], ['e', /edit/i], ['r', /answer/i]]) {
         await page.keyboard.press(key);
         await dialog(page, name).waitFor();
         await looked(page, `hold with key ${key}`);
         await page.keyboard.press('Escape');
+        await dialog(page, name).waitFor({ state: 'hidden' });
       }
     });
     short.hangUp();

@@ -1,7 +1,8 @@
 // Does the queue show what waits, as it is now, without getting in the way?
 
-import { assert, eventually, test } from './harness.mjs';
-import { approve, becomes, dialog, held, mark, reviewing, row } from './review.mjs';
+import { told } from './agent.mjs';
+import { assert, eventually, picture, test } from './harness.mjs';
+import { approve, becomes, dialog, held, mark, reached, reviewing, row, state } from './review.mjs';
 
 const chosen = (page) => page.locator('[data-hold][aria-current=true]');
 const chosenId = (page) => chosen(page).getAttribute('data-hold');
@@ -130,4 +131,36 @@ test('together go only calls of one tool below tier high', async () => {
     }
   });
   for (const each of [a, b, high]) each.hangUp();
+});
+
+test('what is chosen together is sent, each call once, and nothing else', async () => {
+  const marks = [mark(), mark(), mark()];
+  const holds = [];
+  for (const text of marks) holds.push(await held('write', { text }));
+  const [first, second, third] = holds;
+  const other = await held('rewrite', { name: 'terms', text: marks[0] });
+  await reviewing({}, async (page) => {
+    const tick = (hold) => row(page, hold.id).getByRole('checkbox');
+    const together = page.getByRole('button', { name: /approve (selected|\d+)/i });
+    await tick(first).check();
+    await tick(other).check();
+    await eventually(async () => assert.equal(await together.isDisabled(), true, 'they are of two tools'));
+    await tick(other).uncheck();
+    await tick(second).check();
+    // A live change takes no tick away.
+    const late = await held('write', { text: mark() });
+    await row(page, late.id).waitFor();
+    assert.deepEqual([await tick(first).isChecked(), await tick(second).isChecked()], [true, true]);
+    await picture(page, 'queue with two chosen');
+    await page.getByRole('textbox', { name: /justification/i }).fill('both are owed');
+    await together.click();
+    await eventually(async () => assert.match((await page.getByRole('status').allInnerTexts()).join(' '), /2 signed/));
+    for (const hold of [first, second]) await row(page, hold.id).waitFor({ state: 'detached' });
+    assert.equal(await together.isVisible(), false, 'nothing is chosen any more');
+    late.hangUp();
+  });
+  for (const hold of [first, second]) assert.match(told(await hold.answer), /write did it/);
+  assert.deepEqual(await Promise.all(marks.map(async (text) => (await reached(text)).length)), [1, 1, 0]);
+  for (const hold of [third, other]) assert.equal(await state(hold.id), 'pending');
+  for (const hold of [third, other]) hold.hangUp();
 });

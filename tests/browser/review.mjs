@@ -3,7 +3,8 @@
 // The gate, its upstream and the agent come from the environment (`run.sh`
 // sets it): OPERATOR_URL, SIGN_IN_LINK, AGENT_URL, AGENT_TOKEN, UPSTREAM_URL,
 // and BROWSER_SESSION, the file that keeps the session of the one-time link
-// from one file of tests to the next.
+// from one file of tests to the next. Where reviewers have names, REVIEWER is
+// one of those in REVIEWER_TOKENS, and signs in by token.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { after } from 'node:test';
@@ -18,21 +19,28 @@ const callers = [];
 // A test that fails leaves its agent waiting, and node waits with it.
 after(() => callers.forEach((caller) => caller.hangUp()));
 
-/** Opens the one-time link, once. */
-async function session() {
-  if (!existsSync(SESSION)) {
+/** Signs in, once: by the one-time link, or by the token of whoever is named. */
+async function session(who = process.env.REVIEWER) {
+  const file = who ? `${SESSION}-${who}` : SESSION;
+  if (!existsSync(file)) {
     await visit({ origin: OPERATOR }, async (page, context) => {
-      await page.goto(given('SIGN_IN_LINK'));
+      await (who ? byToken(page, who) : page.goto(given('SIGN_IN_LINK')));
       await page.waitForURL(`${OPERATOR}/`);
-      await context.storageState({ path: SESSION });
+      await context.storageState({ path: file });
     });
   }
-  return JSON.parse(readFileSync(SESSION, 'utf8'));
+  return JSON.parse(readFileSync(file, 'utf8'));
+}
+
+async function byToken(page, who) {
+  await page.goto(`${OPERATOR}/sign-in`);
+  await page.getByLabel(/token/i).fill(JSON.parse(given('REVIEWER_TOKENS'))[who]);
+  await page.getByRole('button', { name: /^sign in$/i }).click();
 }
 
 /** A visit by a reviewer who is signed in, at the path of `at`. */
-export async function reviewing({ at = '/', ...options }, body) {
-  const storageState = await session();
+export async function reviewing({ at = '/', as, ...options }, body) {
+  const storageState = await session(as);
   return visit({ origin: OPERATOR, storageState, ...options }, async (page, context) => {
     await page.goto(OPERATOR + at);
     await page.locator('[data-live=on]').waitFor({ state: 'attached' });

@@ -9,7 +9,7 @@ import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 
-import { HOSTILE_TOOLS } from './hostile.mjs';
+import { HOSTILE, HOSTILE_TOOLS } from './hostile.mjs';
 
 const home = process.env.COUNTERSIGN_CLIENTS ?? path.resolve(import.meta.dirname, '../../target/clients');
 const require = createRequire(path.join(home, 'package.json'));
@@ -27,15 +27,26 @@ const refund = {
 const tools = [
   { name: 'refund', title: 'Refund an invoice', inputSchema: refund },
   { name: 'write', title: 'Write a document', inputSchema: open },
+  { name: 'pair', title: 'Write a document, signed by two', inputSchema: open },
+  { name: 'rewrite', title: 'Change a page', inputSchema: open },
+  { name: 'configure', title: 'Change a setting', inputSchema: open },
+  { name: 'page', title: 'Read a page', inputSchema: open },
   ...HOSTILE_TOOLS.map(({ name, title }) => ({ name, title, description: title, inputSchema: open })),
 ];
 const calls = [];
+const pages = {
+  terms: { text: 'Pay in 30 days.\nNo refunds.\nWrite to us.\n' },
+  // Text of others comes this way too.
+  hostile: { text: `${HOSTILE['closed script'].text}\n${HOSTILE.bidi.text}\n` },
+  limits: { value: { daily: 100, currency: 'USD', who: ['ann', 'bob'] } },
+};
 
 function serving() {
   const server = new Server({ name: 'browser-tests', version: '1' }, { capabilities: { tools: {} } });
   server.setRequestHandler(ListToolsRequestSchema, () => ({ tools }));
   server.setRequestHandler(CallToolRequestSchema, ({ params }) => {
     calls.push({ name: params.name, arguments: params.arguments });
+    if (params.name === 'page') return { content: [], structuredContent: pages[params.arguments.name] ?? {} };
     return { content: [{ type: 'text', text: `${params.name} did it, call ${calls.length}` }] };
   });
   return server;

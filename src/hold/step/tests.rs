@@ -360,7 +360,7 @@ fn who_lost_is_told_who_won() {
         (&reminded, sign("eve"), "it is already approved by bob"),
         (&denied, sign("zoe"), "it is already denied by eve"),
         (&told, Step::Claim, "it is already denied by eve"),
-        (&executing(), deny("eve"), "it is already executing"),
+        (&executing(), deny("eve"), "it is already executing; bob approved it"),
     ] {
         assert_eq!(hold.after(step, at(8)).unwrap_err().to_string(), words);
     }

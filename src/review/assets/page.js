@@ -10,9 +10,9 @@
 
   // ---- Live changes ----
 
-  const live = (on) => one('#live')?.setAttribute('data-live', on ? 'on' : 'off');
+  const live = (on, lost = false) => one('#live')?.setAttribute('data-live', on ? 'on' : lost ? 'lost' : 'off');
   document.addEventListener('htmx:sseOpen', () => live(true));
-  document.addEventListener('htmx:sseError', () => live(false));
+  document.addEventListener('htmx:sseError', () => live(false, true));
   document.addEventListener('htmx:sseClose', () => live(false));
   document.addEventListener('htmx:afterSwap', () => { keepChoice(); keepTicks(); watch(); unlock(); tell(); });
   // A refusal takes the place of nothing, unless it says of what.
@@ -123,7 +123,10 @@
     if (!button) return;
     const left = all('[data-part=unseen]').length;
     if (left) button.setAttribute('aria-disabled', 'true'); else button.removeAttribute('aria-disabled');
-    const text = left ? `Approve opens once all of the arguments has been on screen: ${left} parts are left.` : 'All of the arguments has been on screen.';
+    const parts = left === 1 ? 'one part is' : `${left} parts are`;
+    const text = left
+      ? `Approve opens once all of the arguments have been on screen: ${parts} left.`
+      : 'All of the arguments have been on screen.';
     const note = one('#unread');
     if (note.textContent !== text) note.textContent = text;
   };
@@ -159,8 +162,9 @@
 
   // ---- Keys ----
 
-  const types = (element) =>
-    element.isContentEditable || element.matches('textarea, select, input:not([type=checkbox], [type=radio], [type=button], [type=submit])');
+  // What was focused in a dialog stays so until the next frame, after the dialog has closed.
+  const types = (element) => element.checkVisibility() && (
+    element.isContentEditable || element.matches('textarea, select, input:not([type=checkbox], [type=radio], [type=button], [type=submit])'));
   const decide = (name) => () => (one('#main') ? open(one(`#${name}`)) : visit(`#${name}`));
   const keys = {
     j: () => choose(1),

@@ -14,10 +14,10 @@ use crate::review::visible;
 pub(super) fn all(hold: &Hold, person: &Person, said: &Said, presets: &[Preset]) -> Markup {
     let asked = Asked { hold, person, said };
     html! {
-        (asked.dialog("approve", "Approve", asked.approve()))
-        (asked.dialog("deny", "Deny", deny(presets)))
-        (asked.dialog("edit", "Edit", asked.edit()))
-        (asked.dialog("answer", "Answer in the tool's place", answer()))
+        (asked.dialog("approve", "Approve", asked.justification(), asked.approve()))
+        (asked.dialog("deny", "Deny", deny(presets), html! { button.no.submit { "Deny" } }))
+        (asked.dialog("edit", "Edit", asked.edit(), html! { button.yes.submit { "Edit and approve" } }))
+        (asked.dialog("answer", "Answer in the tool's place", answer(), html! { button.submit { "Send the answer" } }))
     }
 }
 
@@ -28,7 +28,7 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn dialog(&self, name: &str, title: &str, inside: Markup) -> Markup {
+    fn dialog(&self, name: &str, title: &str, inside: Markup, submit: Markup) -> Markup {
         let address = format!("/holds/{}/{name}", self.hold.id);
         let problem = format!("problem-{name}");
         html! {
@@ -41,7 +41,10 @@ impl Asked<'_> {
                     input type="hidden" name="seen" value=(self.hold.ask.hash);
                     (inside)
                     div id=(problem) role="alert" {}
-                    button.quiet type="button" data-close { "Back" }
+                    div.choices {
+                        (submit)
+                        button type="button" data-close { "Back" }
+                    }
                 }
             }
         }
@@ -57,10 +60,7 @@ impl Asked<'_> {
     }
 
     fn approve(&self) -> Markup {
-        html! {
-            (self.justification())
-            button.yes.submit autofocus[!self.hold.terms.justification] { "Approve" }
-        }
+        html! { button.yes.submit autofocus[!self.hold.terms.justification] { "Approve" } }
     }
 
     fn edit(&self) -> Markup {
@@ -73,7 +73,6 @@ impl Asked<'_> {
             }
             p.small { "What you write goes through schema and policy like any other call. The agent is told what you changed." }
             (self.justification())
-            button.yes.submit { "Edit and approve" }
         }
     }
 }
@@ -88,7 +87,6 @@ fn deny(presets: &[Preset]) -> Markup {
         }
         label { span { "In your own words" } textarea name="reason" rows="3" maxlength=(WORDS) {} }
         p.small { "The agent reads this." }
-        button.no.submit { "Deny" }
     }
 }
 
@@ -96,7 +94,6 @@ fn answer() -> Markup {
     html! {
         label { span { "Answer" } textarea name="answer" rows="3" maxlength=(WORDS) required {} }
         p.small { "The call is not made; the agent reads this instead, such as “use invoice 42”." }
-        button.submit { "Send the answer" }
     }
 }
 

@@ -122,7 +122,7 @@ pub(super) fn session(hold: &Hold) -> Markup {
         @if let Some(calls) = number("calls") {
             section aria-labelledby="session-title" {
                 h2 #session-title { "This session" }
-                p { (calls) " calls before, " (number("refusals").unwrap_or_default()) " of them not allowed." }
+                p { (so_far(calls, number("refusals").unwrap_or_default())) }
                 @if !recent.is_empty() {
                     div.wide tabindex="0" role="region" aria-label="Last calls" {
                         table {
@@ -133,6 +133,16 @@ pub(super) fn session(hold: &Hold) -> Markup {
                 }
             }
         }
+    }
+}
+
+fn so_far(calls: u64, refusals: u64) -> String {
+    match (calls, refusals) {
+        (0, _) => "This is its first call.".to_owned(),
+        (1, 0) => "One call before, which was allowed.".to_owned(),
+        (1, _) => "One call before, which was held or refused.".to_owned(),
+        (_, 0) => format!("{calls} calls before, all of them allowed."),
+        _ => format!("{calls} calls before, {refusals} of them held or refused."),
     }
 }
 
@@ -155,14 +165,14 @@ pub(super) fn past(hold: &Hold, past: &Past) -> Markup {
         section aria-labelledby="past-title" {
             h2 #past-title { "Before" }
             p {
-                b { (Line(&hold.ask.agent.id)) } " asked for " code { (Line(&hold.ask.tool)) } " before: "
-                @if past.is_empty() { "never." } @else {
-                    @for (n, (state, count)) in past.iter().enumerate() {
-                        @if n > 0 { ", " }
-                        (count) " " (state.name())
-                    }
-                    "."
+                @if past.is_empty() { "No other call" } @else { "Other calls" }
+                " of " code { (Line(&hold.ask.tool)) } " by " b { (Line(&hold.ask.agent.id)) }
+                @if past.is_empty() { " came before people yet" } @else { " came before people" }
+                @for (n, (state, count)) in past.iter().enumerate() {
+                    @if n == 0 { ": " } @else { ", " }
+                    (count) " " (state.name())
                 }
+                "."
             }
         }
     }

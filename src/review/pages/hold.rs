@@ -149,24 +149,27 @@ fn bar(view: &View<'_>) -> Markup {
     let View { hold, person, .. } = view;
     let barred = hold.may_sign(&person.reviewer).err();
     let open = matches!(hold.state, State::Pending | State::Approved) && barred.is_none();
+    let pending = hold.state == State::Pending;
+    let signed = pending && hold.has_signed(&person.reviewer);
     let locked = arguments::is_long(&hold.ask.arguments);
     html! {
         @if hold.state.is_open() && let Some(barred) = &barred { p.barred { (barred.to_string()) "." } }
         @if open {
             div.bar role="group" aria-label="Decision" {
-                @if hold.state == State::Pending {
+                @if pending && !signed {
                     button #approve.yes type="button" data-open="dialog-approve" data-locks[locked]
                         aria-disabled=[locked.then_some("true")] aria-describedby="unread" {
                         "Approve " kbd { "a" }
                     }
                 }
                 button #deny.no type="button" data-open="dialog-deny" { "Deny " kbd { "d" } }
-                @if hold.state == State::Pending {
+                @if pending {
                     button #edit type="button" data-open="dialog-edit" { "Edit " kbd { "e" } }
                 }
                 button #answer type="button" data-open="dialog-answer" { "Answer " kbd { "r" } }
                 span #unread {
-                    @if locked { "Approve opens once all of the arguments has been on screen." }
+                    @if signed { "You have signed it; another person has to." }
+                    @else if locked && pending { "Approve opens once all of the arguments have been on screen." }
                 }
             }
         }

@@ -56,7 +56,7 @@ impl Page<'_> {
                 body hx-ext=[events.as_ref().map(|_| "sse")] sse-connect=[events.as_ref()] {
                     header.top {
                         a.home href="/" { "Countersign" }
-                        p #live role="status" data-live="off" { span #said { (said) } }
+                        p #live role="status" data-live=[events.as_ref().map(|_| "off")] { span #said { (said) } }
                         @if let Some(person) = person { (whoever(person)) }
                     }
                     (main)

@@ -204,14 +204,16 @@ fn encoded(value: &str) -> String {
 fn row(office: &Office, person: &Person, hold: &Hold) -> Markup {
     let ask = &hold.ask;
     let said = Said::of(ask, &class_of(&office.gate, ask));
-    let missing = if hold.state == State::Pending { hold.missing(&hold.terms) } else { 0 };
-    let mine = hold.state == State::Pending && hold.may_sign(&person.reviewer).is_ok();
+    let pending = hold.state == State::Pending;
+    let missing = if pending { hold.missing(&hold.terms) } else { 0 };
+    let signed = pending && hold.has_signed(&person.reviewer);
+    let mine = pending && hold.may_sign(&person.reviewer).is_ok();
     let tool = format!("{}/{}", ask.server, ask.tool);
     let tier = hold.context.tier.name();
     html! {
         li data-hold=(hold.id) data-state=(hold.state.name()) data-missing=(missing) data-tool=(tool)
             data-tier=(tier) data-justification[hold.terms.justification] {
-            @if mine {
+            @if mine && !signed {
                 input type="checkbox" form="together" name="hold" disabled[!act::fits_a_row(hold)]
                     value={ (hold.id) " " (ask.hash) } aria-label={ "Choose " (said.plain()) };
             }
@@ -221,11 +223,11 @@ fn row(office: &Office, person: &Person, hold: &Hold) -> Markup {
                 span { (Line(&ask.agent.id)) }
                 @if let Some(user) = &ask.claimed.user { span data-untrusted { "for " (Line(user)) } }
                 code { (Line(&tool)) }
-                @if hold.state == State::Pending {
+                @if pending {
                     span { "waits " (since(hold.created_at)) }
                     span { "expires in " (until(hold.expires_at)) }
                     span { (missing) @if missing == 1 { " signature" } @else { " signatures" } " missing" }
-                    @if !mine { span { "not yours to sign" } }
+                    @if signed { span { "signed by you" } } @else if !mine { span { "not yours to sign" } }
                 } @else {
                     span.state data-state=(hold.state.name()) { (hold.state.name()) }
                     span { (since(hold.changed_at)) " ago" }
