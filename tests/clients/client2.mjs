@@ -12,7 +12,10 @@ await run({
     const mode = ['auto', 'legacy'].includes(given.mode) ? given.mode : { pin: given.mode };
     const client = new Client(
       { name: 'countersign-tests', version: '1.0.0' },
-      { capabilities: { sampling: {}, elicitation: {}, roots: { listChanged: true } }, versionNegotiation: { mode } },
+      {
+        capabilities: { sampling: {}, elicitation: {}, roots: { listChanged: true }, extensions: given.extensions },
+        versionNegotiation: { mode },
+      },
     );
     const answer = answerers(given.answers, seen);
     client.setRequestHandler('elicitation/create', answer.elicit);

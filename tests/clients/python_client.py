@@ -42,6 +42,7 @@ class Client:
         }
         self.answers = scenario.get("answers", {})
         self.peer = None
+        self.tasks = None
 
     async def elicit(self, _context, params):
         self.seen["asked"].append({"method": "elicitation/create", "message": params.message})
@@ -116,6 +117,11 @@ class Client:
 
                 transport = streamable_http_client(self.url, http_client=http)
                 mode = self.scenario.get("mode", "auto")
+                if self.scenario.get("extensions"):
+                    from python_tasks import Tasks
+
+                    self.tasks = Tasks()
+                    callbacks["extensions"] = [self.tasks]
                 async with Sdk(transport, mode=mode, **callbacks) as client:
                     self.seen["protocol"] = client.protocol_version
                     self.seen["server"] = client.server_info.name if client.server_info else None
@@ -150,7 +156,11 @@ class Client:
         return {"tickets": tickets, "answer": answer}
 
     async def task(self, step):
-        """The experimental tasks of 2025-11-25; 2.x has none of its own."""
+        """The experimental tasks of 2025-11-25; 2.x has none of its own, but takes an extension."""
+        if self.tasks:
+            self.tasks.statuses = []
+            answer = plain(await self.call(step))
+            return {"statuses": self.tasks.statuses, "answer": answer}
         tasks = self.peer.experimental
         created = await tasks.call_tool_as_task(step["tool"], step.get("args", {}))
         statuses = [f"{created.task.status}: {created.task.statusMessage}"]

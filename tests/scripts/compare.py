@@ -131,9 +131,9 @@ def gate(binary, url, work):
 
 
 @contextlib.contextmanager
-def rmcp(arguments, work):
+def rmcp(arguments, work, *flags):
     port = free_port()
-    with started([arguments.bin / "rmcp-server", "--listen", f"127.0.0.1:{port}"], port, work):
+    with started([arguments.bin / "rmcp-server", "--listen", f"127.0.0.1:{port}", *flags], port, work):
         yield f"http://127.0.0.1:{port}/mcp"
 
 

@@ -3,8 +3,9 @@
 
     held.py [--gate BINARY] [--bin DIR] [--no-browser] [--only TEXT]
 
-Starts a server of tools, and two gates in front of it that hold each call:
-one waits as long as it does by default, one answers before people do. Real SDKs
+Starts a server of tools, and gates in front of it that hold each call: one waits
+as long as it does by default, one answers before people do, and one has a server
+that does not know the tasks extension. Real SDKs
 with their own time-outs call in each shape that they can use; somebody signs,
 denies or changes each call, on the page in Chromium where a run says so, else
 by the API. What comes of it is compared with the same call made without a gate.
@@ -43,6 +44,7 @@ operator: {{listen: 127.0.0.1:{operator}}}
 state: {work}/state
 policies: [{work}/policies]
 tools: [{work}/tools.yaml]
+policy: {{deadline: 5s}}
 agents: [{{id: tester, anonymous: true}}]
 reviewers: [{{id: ann, token: {{file: {work}/ann.token}}}}]
 servers: {{upstream: {{mcp: "{url}"}}}}
@@ -54,10 +56,10 @@ hold contains {"code": "test", "message": "each of these needs a signature", "re
 	input.call.tool in {"echo", "send_file"}
 }
 """
-GATES = {
-    "patient": "",
-    "brief": "hold: {wait: 3s, rounds: 3}",
-}
+# What a gate is told of holds, and its server of what it is.
+BRIEF = "hold: {wait: 3s, rounds: 3}"
+GATES = {"patient": ("", ()), "brief": (BRIEF, ()), "no tasks": (BRIEF, ("--no-tasks",))}
+TASKS = ("io.modelcontextprotocol/tasks",)
 # Past one `hold.wait` of the brief gate, and past all its rounds.
 LATE_S, OVER_S = 4.5, 11
 # Between a ticket and the same call again: people decide meanwhile, and nobody waits.
@@ -79,6 +81,12 @@ class Run:
     gate: str
     after_s: float = 0
     page: bool = False
+    # What the client declares.
+    extensions: tuple = ()
+
+    @property
+    def is_task(self):
+        return self.shape.startswith("task")
 
 
 def runs():
@@ -94,6 +102,10 @@ def runs():
     yield Run("python 1.30.0", PYTHON_1, "legacy", "task of 2025", "task", "brief", LATE_S)
     yield Run("sdk 1.32.2", SDK_1, "legacy", "task of 2025", "task", "brief", LATE_S, page=True)
     yield Run("client 2.4.0 + ext-tasks", CLIENT_2, "auto", "task", "task", "brief", LATE_S, page=True)
+    yield Run("python 2.3.0 + claim", PYTHON_2, "auto", "task", "task", "brief", LATE_S, extensions=TASKS)
+    # Here it gets no task, nor would the SDK's own client take one.
+    yield Run("client 2.4.0 + ext-tasks", CLIENT_2, "auto", "rounds, untold", "task", "no tasks", LATE_S)
+    yield Run("client 2.4.0, tasks told", CLIENT_2, "auto", "rounds, untold", "call", "no tasks", LATE_S, extensions=TASKS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,7 +237,8 @@ def gate(binary, url, work, hold):
 
 def client(run, url, steps):
     """What the client of a run saw."""
-    scenario = {"mode": run.mode, "steps": [{"do": "list"}, *steps]}
+    extensions = {name: {} for name in run.extensions}
+    scenario = {"mode": run.mode, "extensions": extensions, "steps": [{"do": "list"}, *steps]}
     command = [*map(str, run.command), url, json.dumps(scenario)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=CLIENT_TIMEOUT_S, check=False)
     seen = json.loads(done.stdout) if done.stdout else {"failed": done.stderr[-2000:]}
@@ -262,7 +275,7 @@ def faults_of(case, result, direct, protocol):
     faults = []
     if case.run.step == "collect" and not result["ok"]["tickets"]:
         faults.append("there was no ticket")
-    if case.run.step == "task" and "waits for a signature" not in "".join(result["ok"]["statuses"]):
+    if case.run.is_task and "waits for a signature" not in "".join(result["ok"]["statuses"]):
         faults.append(f"the task did not wait: {result['ok']['statuses']}")
     words = " ".join(part.get("text", "") for part in answer.get("content", []))
     told = answer.get("_meta", {}).get("io.countersign/hold", {})
@@ -292,7 +305,7 @@ def outcome(run, planned, urls, direct_url):
         words.append("WRONG" if wrong else {"approve": "result", "deny": "reason", "edit": "result and change"}[case.deed])
         faults += [f"{case.deed} {case.tool}: {fault}" for fault in wrong]
     posts = sum(exchange["method"] == "POST" for exchange in seen["http"])
-    if run.shape == "rounds, late" and posts < 2 * len(planned):
+    if run.shape in ("rounds, late", "rounds, untold") and posts < 2 * len(planned):
         faults.append(f"it did not come back: {posts} requests")
     if run.shape == "stream" and not any("held as" in str(report.get("message")) for report in seen["progress"]):
         faults.append("it heard of no progress")
@@ -339,11 +352,13 @@ def held(arguments, planned, stack):
         return pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="held-")))
 
     direct = stack.enter_context(compare.rmcp(arguments, directory()))
-    upstream = stack.enter_context(compare.rmcp(arguments, directory()))
+    upstreams = []
     by_path = {case.arguments["path"]: case for each in planned.values() for case in each}
     urls, reviewers = {}, []
-    for name, hold in GATES.items():
+    for name, (hold, flags) in GATES.items():
         work = directory()
+        upstream = stack.enter_context(compare.rmcp(arguments, directory(), *flags))
+        upstreams.append(upstream)
         urls[name], operator = stack.enter_context(gate(arguments.gate, upstream, work, hold))
         page = None
         if any(run.page and run.gate == name for run in planned):
@@ -361,9 +376,10 @@ def held(arguments, planned, stack):
             wrong += 1
             print(f"WRONG reviewer: {fault}")
     expected = collections.Counter(case.tool for case in by_path.values() if case.deed != "deny")
-    if calls(upstream) != dict(expected):
+    called = sum((collections.Counter(calls(upstream)) for upstream in upstreams), collections.Counter())
+    if called != expected:
         wrong += 1
-        print(f"WRONG: the tools were called {calls(upstream)} times and not {dict(expected)}")
+        print(f"WRONG: the tools were called {dict(called)} times and not {dict(expected)}")
     return wrong
 
 
