@@ -472,7 +472,7 @@ pub(crate) async fn a_page_of_large_holds_ends_early(shelf: &impl Shelf) {
     let store = shelf.open();
     for number in 0..3 {
         let mut hold = held(number, "ada");
-        hold.ask.arguments = "x".repeat(7 << 20).into();
+        hold.ask.arguments["text"] = "x".repeat(7 << 20).into();
         keep(&store, &hold).await;
     }
     for (skip, expected) in [(0, vec![0, 1]), (2, vec![2])] {
