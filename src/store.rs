@@ -90,7 +90,7 @@ pub struct Query {
     pub newest_first: bool,
     /// So many of them are left out.
     pub skip: u64,
-    /// And so many shown.
+    /// And so many shown at most; fewer, where they are large.
     pub limit: u64,
 }
 
@@ -129,7 +129,7 @@ pub trait Store: Send + Sync + 'static {
     /// How many are in each state that has any, and since when the oldest pending one waits.
     fn counts(&self) -> Pending<'_, Counts>;
 
-    /// Open ones that are due at `now`, the longest due first.
+    /// Pending and approved ones that are due at `now`, the longest due first.
     fn due(&self, now: At, limit: u64) -> Pending<'_, Vec<Hold>>;
 
     /// The (agent, binding) of each open one: read once, at the start.

@@ -45,6 +45,7 @@ macro_rules! every_store {
             a_text_is_looked_for_as_it_stands,
             counts_say_how_many_and_since_when,
             what_is_due_comes_in_its_order,
+            a_page_of_large_holds_ends_early,
             what_was_decided_before_is_counted,
             what_ended_long_ago_is_forgotten,
             deep_and_odd_calls_come_back,
@@ -453,6 +454,8 @@ pub(crate) async fn what_is_due_comes_in_its_order(shelf: &impl Shelf) {
             change(&store, &denied(&hold, 5)).await;
         }
     }
+    // What is on its way is nobody's to end, and hides nothing behind it.
+    keep(&store, &Hold { state: State::Executing, due_at: at(1), ..held(4, "ada") }).await;
     for (now, limit, expected) in [
         (9, 9, vec![]),
         (10, 9, vec![1]),
@@ -462,6 +465,19 @@ pub(crate) async fn what_is_due_comes_in_its_order(shelf: &impl Shelf) {
     ] {
         let holds = store.due(at(now), limit).await.unwrap();
         assert_eq!(numbers(&Page { holds, total: 0 }), expected, "{now} {limit}");
+    }
+}
+
+pub(crate) async fn a_page_of_large_holds_ends_early(shelf: &impl Shelf) {
+    let store = shelf.open();
+    for number in 0..3 {
+        let mut hold = held(number, "ada");
+        hold.ask.arguments["text"] = "x".repeat(7 << 20).into();
+        keep(&store, &hold).await;
+    }
+    for (skip, expected) in [(0, vec![0, 1]), (2, vec![2])] {
+        let page = store.page(Query { skip, limit: 10, ..Query::default() }).await.unwrap();
+        assert_eq!((numbers(&page), page.total), (expected, 3));
     }
 }
 

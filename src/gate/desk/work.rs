@@ -12,8 +12,8 @@ use crate::hold::{Hold, HoldId, Step};
 use crate::store::StoreFault;
 use crate::time::At;
 
-/// Holds looked after at a time.
-const DUE_AT_ONCE: u64 = 256;
+/// Holds looked after at a time: each may be as large as a request.
+const DUE_AT_ONCE: u64 = 32;
 /// How soon a signed call that could not be sent is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -61,12 +61,17 @@ impl Desk {
     }
 
     async fn look_after(&self, now: At) -> Result<(), StoreFault> {
-        for hold in self.store.due(now, DUE_AT_ONCE).await? {
+        let due = self.store.due(now, DUE_AT_ONCE).await?;
+        let more = due.len() as u64 == DUE_AT_ONCE;
+        for hold in due {
             let step = if now >= hold.expires_at { Step::Expire } else { self.remind(&hold, now) };
             // Where somebody was first, it is theirs.
             if let Err(StepFault::Store(fault)) = self.step(hold.id, step).await {
                 return Err(fault);
             }
+        }
+        if more {
+            self.work.notify_one();
         }
         Ok(())
     }

@@ -187,7 +187,7 @@ fn pager(filter: &Filter, shown: u64, total: u64) -> Markup {
                 // Live changes keep the place.
                 input type="hidden" name="skip" form="filters" value=(filter.skip);
                 @if filter.skip > 0 { a href=(to(filter.skip.saturating_sub(AT_ONCE))) { "Before" } }
-                @if filter.skip + shown < total { a href=(to(filter.skip + AT_ONCE)) { "After" } }
+                @if filter.skip + shown < total { a href=(to(filter.skip + shown)) { "After" } }
             }
         }
     }

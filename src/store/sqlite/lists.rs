@@ -9,6 +9,9 @@ use crate::json::Digest;
 use crate::store::{Counts, Page, Query};
 use crate::time::At;
 
+/// A page ends early after so much: each hold may be as large as a request, and read it is larger.
+const PAGE_BYTES: usize = 16 << 20;
+
 pub(super) fn page(connection: &Connection, query: &Query) -> rusqlite::Result<Page> {
     let (filter, mut values) = conditions(query);
     // One moment for both questions.
@@ -17,10 +20,16 @@ pub(super) fn page(connection: &Connection, query: &Query) -> rusqlite::Result<P
         .prepare(&format!("SELECT count(*) FROM holds WHERE {filter}"))?
         .query_row(params_from_iter(&values), |row| row.get(0))?;
     values.extend([number(query.limit).into(), number(query.skip).into()]);
-    let holds = moment
-        .prepare(&shown(&filter, query.newest_first))?
-        .query_map(params_from_iter(&values), hold)?
-        .collect::<Result<_, _>>()?;
+    let mut statement = moment.prepare(&shown(&filter, query.newest_first))?;
+    let mut rows = statement.query(params_from_iter(&values))?;
+    let (mut holds, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        bytes += row.get_ref(0)?.as_str()?.len();
+        if bytes > PAGE_BYTES && !holds.is_empty() {
+            break;
+        }
+        holds.push(hold(row)?);
+    }
     Ok(Page { holds, total: total.unsigned_abs() })
 }
 
@@ -88,7 +97,8 @@ pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
 pub(super) fn due(connection: &Connection, now: At, limit: u64) -> rusqlite::Result<Vec<Hold>> {
     connection
         .prepare(
-            "SELECT hold FROM holds WHERE open = 1 AND due_at <= ? ORDER BY due_at, number LIMIT ?",
+            "SELECT hold FROM holds WHERE open = 1 AND due_at <= ? AND +state <> 'executing'
+             ORDER BY due_at, number LIMIT ?",
         )?
         .query_map([micros(now), number(limit)], hold)?
         .collect()

@@ -90,9 +90,10 @@ fn j04_killed_at_each_step_towards_the_disk_a_signed_call_is_sent_at_most_once()
             if lived {
                 break;
             }
-            step += 1;
+            // Each one takes its time: all of them only where somebody wants that.
+            step += if std::env::var_os("COUNTERSIGN_ROUNDS").is_some() { 1 } else { 5 };
         }
-        eprintln!("{file}: killed at {} steps, sent {sent}, not sent {unknown}", step - 1);
+        eprintln!("{file}: killed up to step {}, sent {sent}, not sent {unknown}", step - 1);
         assert!(step > 4, "{file} is not what is written to");
     }
 }

@@ -12,6 +12,7 @@ pub(crate) struct Mounted(PathBuf);
 
 impl Mounted {
     /// Of this size in KiB; none where nobody may mount, which it says.
+    #[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
     pub(crate) fn at(path: &Path, kib: usize) -> Option<Self> {
         fs::create_dir_all(path).unwrap();
         let size = format!("size={kib}k,mode=0700");
