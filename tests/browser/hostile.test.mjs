@@ -7,7 +7,7 @@
 import { HOSTILE, HOSTILE_TOOLS } from './hostile.mjs';
 import { agent } from './agent.mjs';
 import { assert, axe, fitsTheWidth, picture, test, PHONE } from './harness.mjs';
-import { dialog, held, mark, reviewing, row } from './review.mjs';
+import { OPERATOR, dialog, held, mark, reviewing, row } from './review.mjs';
 
 const pointer = (key) => `/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`;
 const raw = (hidden) => String.fromCodePoint(Number.parseInt(hidden, 16));
@@ -86,8 +86,7 @@ for (const [name, { text, hidden = [] }] of Object.entries(HOSTILE)) {
     await reviewing({}, async (page) => {
       await row(page, hold.id).waitFor();
       await inert(page);
-    });
-    await reviewing({ at: hold.at }, async (page) => {
+      await page.goto(OPERATOR + hold.at);
       const shown = (await page.locator('[data-untrusted]').allTextContents()).join('\n');
       // Without hidden characters the text is there letter by letter.
       if (hidden.length === 0) assert.ok(shown.includes(text), shown);
@@ -105,26 +104,41 @@ test('hostile names and titles of tools are text', async () => {
   assert.ok(shown.length > 0, `the gate offers at least \`titled\`: ${offered}`);
   for (const { name } of shown) {
     const hold = await held(name, { mark: mark() });
-    for (const at of ['/', hold.at]) {
-      await reviewing({ at }, async (page) => {
-        await inert(page);
-        await page.keyboard.press('?');
-        await inert(page);
-        await picture(page, `hostile tool ${at === '/' ? 'queue' : 'hold'} ${name.slice(0, 12)}`);
-      });
-    }
+    await reviewing({}, async (page) => {
+      await row(page, hold.id).waitFor();
+      await inert(page);
+      await page.goto(OPERATOR + hold.at);
+      await inert(page);
+      await picture(page, `hostile tool ${name.slice(0, 12)}`);
+    });
     hold.hangUp();
   }
 });
 
+test('what a server answers a preview with is text', async () => {
+  const hold = await held('rewrite', { name: 'hostile', text: `${HOSTILE.image.text}\n${mark()}` });
+  await reviewing({ at: hold.at }, async (page) => {
+    const diff = page.locator('[data-diff]');
+    await diff.locator('del').first().waitFor();
+    assert.match(await diff.innerText(), /<\/script><\/textarea>/);
+    assert.ok(await diff.locator('[data-hidden="202E"]').count(), 'U+202E has a mark');
+    assert.equal(await diff.locator('script, img, svg').count(), 0);
+    await inert(page);
+  });
+  hold.hangUp();
+});
+
 test('a hostile search is text', async () => {
-  for (const { text } of Object.values(HOSTILE)) {
-    await reviewing({ at: `/?q=${encodeURIComponent(text)}&filter=${encodeURIComponent(text)}`, expected: [/status of 4\d\d/] }, async (page) => {
-      await page.getByRole('searchbox').fill(text);
+  await reviewing({}, async (page) => {
+    for (const { text } of Object.values(HOSTILE)) {
+      await page.goto(`${OPERATOR}/?q=${encodeURIComponent(text)}`);
+      // It may find something: tools have such names.
+      await page.locator('#list').waitFor();
+      await page.getByRole('searchbox').fill(`${text} `);
       const found = await page.evaluate(() => [window.owned, document.querySelectorAll('main script, main iframe, main object').length]);
       assert.deepEqual(found, [undefined, 0]);
-    });
-  }
+    }
+  });
 });
 
 test('200 KB in one value, one key and many values neither break nor widen the page', async () => {

@@ -43,6 +43,9 @@ test('two different people sign, and then it runs once', async () => {
     await approve(ann);
     for (const page of [ann, bob]) await page.getByText(/signed by ann/i).first().waitFor();
     await becomes(bob, 'pending');
+    for (const page of [ann, bob]) {
+      assert.equal(await page.locator('[data-arguments] [data-leaf="/text"]').innerText(), text, 'what is signed is still shown');
+    }
     assert.equal(await ann.locator('#approve').count(), 0, 'ann has no second signature to give');
     await picture(ann, 'one of two signatures');
     await reviewing({ as: 'bob' }, async (queue) => {
@@ -50,10 +53,32 @@ test('two different people sign, and then it runs once', async () => {
     });
     assert.deepEqual(await reached(text), []);
     await approve(bob);
-    for (const page of [ann, bob]) await becomes(page, 'done');
+    for (const page of [ann, bob]) {
+      await becomes(page, 'done');
+      assert.equal(await page.locator('[data-arguments] [data-leaf="/text"]').innerText(), text);
+    }
   });
   assert.match(told(await hold.answer), /pair did it/);
   assert.deepEqual(await reached(text), [{ name: 'pair', arguments: { text } }]);
+});
+
+test('what one has opened and read stays so when another signs', async () => {
+  const hold = await held('pair', { text: `${mark()} ${'word '.repeat(200)}` });
+  await both(hold.at, async (ann, bob) => {
+    const seen = (page) => eventually(async () => assert.equal(await page.locator('[data-part=unseen]').count(), 0));
+    for (const page of [ann, bob]) {
+      await page.locator('details.long > summary').click();
+      await page.locator('[data-part]').last().scrollIntoViewIfNeeded();
+      await seen(page);
+    }
+    await approve(ann);
+    await bob.getByText(/signed by ann/i).first().waitFor();
+    assert.equal(await bob.locator('details.long').evaluate((details) => details.open), true);
+    await seen(bob);
+    await approve(bob);
+    await becomes(bob, 'done');
+  });
+  await hold.answer;
 });
 
 for (const [what, key, name, button, over, takes] of [

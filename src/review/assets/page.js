@@ -14,7 +14,18 @@
   document.addEventListener('htmx:sseOpen', () => live(true));
   document.addEventListener('htmx:sseError', () => live(false, true));
   document.addEventListener('htmx:sseClose', () => live(false));
-  document.addEventListener('htmx:afterSwap', () => { keepChoice(); keepTicks(); watch(); unlock(); tell(); });
+  // The same call keeps its element, and with it what was opened and read of it. htmx's own
+  // `hx-preserve` loses the element where a part is swapped out of band as well.
+  let kept = [];
+  document.addEventListener('htmx:beforeSwap', () => { kept = all('[data-keep]'); });
+  const keepRead = () => {
+    for (const old of kept) {
+      const fresh = document.getElementById(old.id);
+      if (fresh && fresh !== old) fresh.replaceWith(old);
+    }
+    kept = [];
+  };
+  document.addEventListener('htmx:afterSwap', () => { keepRead(); keepChoice(); keepTicks(); watch(); unlock(); tell(); });
   // A refusal takes the place of nothing, unless it says of what.
   document.addEventListener('htmx:beforeSwap', ({ detail }) => {
     const { xhr, requestConfig } = detail;

@@ -183,7 +183,7 @@ fn what(hold: &Hold, class: &Class) -> Markup {
     html! {
         section aria-labelledby="arguments-title" {
             h2 #arguments-title { "What would be sent" }
-            div id={ "arguments-" (name) } hx-preserve="true" { (arguments::tree(&hold.ask.arguments)) }
+            div id={ "arguments-" (name) } data-keep { (arguments::tree(&hold.ask.arguments)) }
             p.small { "Signatures are for exactly this: " code { (hold.ask.hash) } }
         }
         @if let Some(edit) = &hold.edited {
@@ -195,7 +195,7 @@ fn what(hold: &Hold, class: &Class) -> Markup {
         @if class.preview.is_some() && hold.state == State::Pending {
             section aria-labelledby="diff-title" {
                 h2 #diff-title { "Before and after" }
-                div id={ "diff-" (name) } hx-preserve="true" hx-get={ "/holds/" (hold.id) "/diff" }
+                div id={ "diff-" (name) } data-keep hx-get={ "/holds/" (hold.id) "/diff" }
                     hx-trigger="load" hx-swap="innerHTML" { p { "Reading what is there now…" } }
             }
         }
