@@ -28,6 +28,7 @@ use crate::tools::Definition;
 pub mod answer;
 mod arrival;
 mod ask;
+mod by_task;
 mod edited;
 pub mod hand;
 mod held;

@@ -193,15 +193,17 @@ async fn initialize(server: &Server) -> Result<Dialect, String> {
     Ok(Dialect::Session(session, version.to_owned()))
 }
 
+/// Why a server gave no result.
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+pub(super) enum Fault {
     #[error("the server answers with error {0}: {1}")]
     Rpc(i64, String),
     #[error("{0}")]
     Other(String),
 }
 
-async fn request(
+/// One request of the gate's own, and the headers and the result that come back.
+pub(super) async fn request(
     server: &Server,
     headers: HeaderMap,
     method: &str,

@@ -17,7 +17,7 @@ use super::refuse::Asked;
 use super::session::Expected;
 use super::sse::Framer;
 use super::upstream::Server;
-use super::{Front, ask, methods, mirror, whole};
+use super::{Front, ask, by_task, methods, mirror, whole};
 use crate::call::{Agent, Call, Claimed, Door, Tier};
 use crate::front::body::Body;
 use crate::gate::desk::{Hand, Soon};
@@ -80,9 +80,15 @@ impl Carrier for Alone {
             }
             params
         };
-        let message = json!({"jsonrpc": "2.0", "id": ID, "method": call.method, "params": params});
-        let body = message.to_string().into();
-        let response = self.server.send(http::Method::POST, headers, body).await?;
+        let as_task =
+            !stateless && self.expected.definition.as_deref().is_some_and(by_task::is_required);
+        let response = if as_task {
+            by_task::call(&self.server, &dialect, params, ID).await?
+        } else {
+            let message =
+                json!({"jsonrpc": "2.0", "id": ID, "method": call.method, "params": params});
+            self.server.send(http::Method::POST, headers, message.to_string().into()).await?
+        };
         Ok(Said { response, stateless, dialect })
     }
 }

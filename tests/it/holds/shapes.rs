@@ -196,6 +196,41 @@ fn a_task_of_2025_ends_in_its_result() {
 }
 
 #[test]
+fn a_tool_that_only_runs_as_a_task_runs_as_one_when_it_is_signed() {
+    let mut tool = refund();
+    tool["execution"] = json!({"taskSupport": "required"});
+    let upstream = Upstream::of_tools(&[tool]);
+    upstream.script(|seen| {
+        let message = seen.json();
+        let task = |status: &str| json!({"taskId": "t-1", "status": status, "pollInterval": 100});
+        let text = |text: &str| json!({"content": [{"type": "text", "text": text}]});
+        let result = match seen.method().as_str() {
+            "tools/call" if message["params"].get("task").is_some() => {
+                json!({"task": task("working")})
+            }
+            "tools/call" => text("this tool only runs as a task"),
+            "tasks/get" => task("completed"),
+            "tasks/result" => text("refunded"),
+            // It knows no revision without sessions.
+            _ if seen.headers.get("mcp-protocol-version").is_some_and(|v| v == "2026-07-28") => {
+                return Some(crate::support::Reply::Raw(400, Vec::new(), Vec::new()));
+            }
+            _ => return None,
+        };
+        Some(crate::support::Reply::Result(result))
+    });
+    let gate = Gate::start(&patient(&upstream));
+    let params = json!({"name": "refund", "arguments": {"order": "7"}, "task": {}});
+    let version = [("mcp-protocol-version", "2025-11-25")];
+    let created = gate.post_with(&version, &rpc(1, "tools/call", &params.to_string())).json();
+    let params = json!({"taskId": created["result"]["task"]["taskId"]}).to_string();
+    gate.reviewer("ann").approves();
+    let result = gate.post_with(&version, &rpc(2, "tasks/result", &params)).json();
+    assert_eq!(result["result"]["content"][0]["text"], "refunded", "{result:#}");
+    gate.reviewer("ann").holds("done", 1);
+}
+
+#[test]
 fn b09_a_task_or_hold_of_another_agent_does_not_exist() {
     let upstream = Upstream::of_tools(&[refund()]);
     let setup = patient(&upstream).agents(&["ada", "bob"]);
