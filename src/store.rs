@@ -103,6 +103,19 @@ pub struct Page {
     pub total: u64,
 }
 
+/// An open hold, and by what it is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// Whose.
+    pub agent: String,
+    /// For which call.
+    pub binding: Digest,
+    /// Which.
+    pub id: HoldId,
+    /// Where it is.
+    pub state: State,
+}
+
 /// Keeps holds.
 pub trait Store: Send + Sync + 'static {
     /// Keeps a new one, unless there is no room, or the newest of its agent and binding is open or
@@ -132,8 +145,8 @@ pub trait Store: Send + Sync + 'static {
     /// Pending and approved ones that are due at `now`, the longest due first.
     fn due(&self, now: At, limit: u64) -> Pending<'_, Vec<Hold>>;
 
-    /// The (agent, binding) of each open one: read once, at the start.
-    fn open(&self) -> Pending<'_, Vec<(String, Digest, HoldId)>>;
+    /// Each open one: read once, at the start.
+    fn open(&self) -> Pending<'_, Vec<Open>>;
 
     /// How people decided what this agent asked of this tool: by state, final ones only.
     fn past(&self, agent: &str, server: &str, tool: &str) -> Pending<'_, Vec<(State, u64)>>;

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, broadcast};
 use crate::gate::record::Ledger;
 use crate::hold::{Ask, Barred, Context, Ending, Event, Hold, HoldId, HoldTerms, State, Step};
 use crate::json::Digest;
-use crate::store::{Inserted, Page, Query, Replaced, Store, StoreFault};
+use crate::store::{Inserted, Open, Page, Query, Replaced, Store, StoreFault};
 use crate::time::At;
 use crate::trail::{Body, HoldChange, V1};
 
@@ -119,13 +119,14 @@ impl Desk {
             settling: AtomicUsize::new(0),
             work: Notify::new(),
         });
-        for (agent, binding, id) in desk.store.open().await? {
+        for Open { agent, binding, id, state } in desk.store.open().await? {
             locked(&desk.open).insert(key(&agent, &binding), id);
-            let Some(hold) = desk.store.hold(id).await? else { continue };
-            match hold.state {
+            match state {
                 State::Executing => desk.lost(id).await?,
                 State::Approved => {
-                    locked(&desk.approved).insert(id, sendable(&hold));
+                    if let Some(hold) = desk.store.hold(id).await? {
+                        locked(&desk.approved).insert(id, sendable(&hold));
+                    }
                 }
                 _ => {}
             }

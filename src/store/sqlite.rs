@@ -26,7 +26,7 @@ use bytes::Bytes;
 
 use self::rows::Kept;
 use self::threads::Worker;
-use super::{Counts, Inserted, Page, Pending, Query, Replaced, Room, Store, StoreFault};
+use super::{Counts, Inserted, Open, Page, Pending, Query, Replaced, Room, Store, StoreFault};
 use crate::hold::{Hold, HoldId, State};
 use crate::json::Digest;
 use crate::private;
@@ -129,7 +129,7 @@ impl Store for Sqlite {
         Box::pin(self.lists.ask(move |file| lists::due(file, now, limit)))
     }
 
-    fn open(&self) -> Pending<'_, Vec<(String, Digest, HoldId)>> {
+    fn open(&self) -> Pending<'_, Vec<Open>> {
         Box::pin(self.lists.ask(lists::open))
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{Inserted, Page, Query, Replaced, Room, Store};
+use super::{Inserted, Open, Page, Query, Replaced, Room, Store};
 use crate::call::{Agent, Claimed, Door, Tier};
 use crate::hold::{
     Ask, Context, Ending, Hold, HoldId, HoldTerms, Reviewer, Signature, State, Step,
@@ -159,7 +159,15 @@ pub(crate) async fn what_is_kept_comes_back_whole_and_after_a_restart(shelf: &im
     let store = shelf.open();
     assert_eq!(store.hold(hold.id).await, Ok(Some(next)));
     assert_eq!(store.hold(HoldId::of(1)).await, Ok(None));
-    assert_eq!(store.open().await, Ok(vec![("bob".into(), other.binding, other.id)]));
+    assert_eq!(
+        store.open().await,
+        Ok(vec![Open {
+            agent: "bob".into(),
+            binding: other.binding,
+            id: other.id,
+            state: other.state
+        }])
+    );
 }
 
 pub(crate) async fn the_same_call_of_the_same_agent_is_held_once(shelf: &impl Shelf) {
@@ -331,7 +339,7 @@ pub(crate) async fn rooms_hold_against_64_at_once(shelf: &impl Shelf) {
     assert_eq!(told.iter().filter(|told| **told == Inserted::New).count(), 20);
     let open = store.open().await.unwrap();
     for agent in ["ada", "bob", "eve", "zoe"] {
-        assert!(open.iter().filter(|(of, ..)| of == agent).count() <= 7, "{agent}");
+        assert!(open.iter().filter(|one| one.agent == *agent).count() <= 7, "{agent}");
     }
 }
 

@@ -74,7 +74,17 @@ impl Desk {
 
 impl Claim {
     /// The tool asks back, and the client goes on with the answer: the same call, still signed.
+    /// Where no client waits, nobody can answer, so it is over.
     pub fn pause(mut self) {
+        if !self.attended {
+            let message = "its tool asked something back, and nobody was there to answer";
+            let ending =
+                Ending { by: None, code: "asked_back".to_owned(), message: message.to_owned() };
+            let step =
+                Step::Finish { state: State::Failed, ending: Some(ending), told: self.attended };
+            drop(self.settle(Outcome { step, result: None }));
+            return;
+        }
         self.finished = true;
         locked(&self.desk.paused).insert(self.hold.id, At::now().plus(PAUSE));
     }

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::{Desk, Hand, StepFault, locked};
 use crate::hold::{Hold, HoldId, Step};
 use crate::store::StoreFault;
@@ -14,6 +16,8 @@ use crate::time::At;
 
 /// Holds looked after at a time: each may be as large as a request.
 const DUE_AT_ONCE: u64 = 32;
+/// Signed calls that the gate sends by itself at once.
+const AT_ONCE: usize = 64;
 /// How soon a signed call that could not be sent is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -22,6 +26,7 @@ impl Desk {
     /// to send it.
     pub async fn work(self: Arc<Self>, hand: Arc<dyn Hand>) {
         let mut tidied = At::from_micros(0);
+        let places = Arc::new(Semaphore::new(AT_ONCE));
         loop {
             let now = At::now();
             if let Err(error) = self.look_after(now).await {
@@ -29,9 +34,13 @@ impl Desk {
             }
             self.forget_paused(now).await;
             if self.settings.execute {
-                for id in self.unattended(now) {
-                    let hand = Arc::clone(&hand);
-                    tokio::spawn(async move { hand.make(id).await });
+                for id in self.unattended(now, places.available_permits()) {
+                    let (hand, place) = (Arc::clone(&hand), Arc::clone(&places));
+                    tokio::spawn(async move {
+                        // Never closed.
+                        let _place = place.acquire().await;
+                        hand.make(id).await;
+                    });
                 }
             }
             if now.since(tidied) > Duration::from_secs(60) {
@@ -48,11 +57,12 @@ impl Desk {
 
     /// Signed, and no client waits for it. Each is given out again after a while, should it still
     /// be there.
-    fn unattended(&self, now: At) -> Vec<HoldId> {
+    fn unattended(&self, now: At, most: usize) -> Vec<HoldId> {
         let seats = locked(&self.seats);
         let mut approved = locked(&self.approved);
         let ready = approved.iter_mut().filter(|(id, at)| **at <= now && !seats.contains_key(id));
         ready
+            .take(most)
             .map(|(id, at)| {
                 *at = now.plus(AGAIN);
                 *id

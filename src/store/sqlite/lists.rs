@@ -3,10 +3,9 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
-use super::rows::{folded, hold, micros, number, parsed, state_and_count};
-use crate::hold::{Hold, HoldId, State};
-use crate::json::Digest;
-use crate::store::{Counts, Page, Query};
+use super::rows::{folded, hold, micros, number, parsed, state, state_and_count};
+use crate::hold::{Hold, State};
+use crate::store::{Counts, Open, Page, Query};
 use crate::time::At;
 
 /// A page ends early after so much: each hold may be as large as a request, and read it is larger.
@@ -104,10 +103,17 @@ pub(super) fn due(connection: &Connection, now: At, limit: u64) -> rusqlite::Res
         .collect()
 }
 
-pub(super) fn open(connection: &Connection) -> rusqlite::Result<Vec<(String, Digest, HoldId)>> {
+pub(super) fn open(connection: &Connection) -> rusqlite::Result<Vec<Open>> {
     connection
-        .prepare("SELECT agent, binding, id FROM holds WHERE open = 1 ORDER BY number")?
-        .query_map((), |row| Ok((row.get(0)?, parsed(row, 1)?, parsed(row, 2)?)))?
+        .prepare("SELECT agent, binding, id, state FROM holds WHERE open = 1 ORDER BY number")?
+        .query_map((), |row| {
+            Ok(Open {
+                agent: row.get(0)?,
+                binding: parsed(row, 1)?,
+                id: parsed(row, 2)?,
+                state: state(row, 3)?,
+            })
+        })?
         .collect()
 }
 

@@ -98,10 +98,14 @@ where
 
 /// The state and the count that stand in the first two columns.
 pub(super) fn state_and_count(row: &Row<'_>) -> rusqlite::Result<(State, u64)> {
-    let name = row.get_ref(0)?.as_str()?;
+    Ok((state(row, 0)?, row.get::<_, i64>(1)?.unsigned_abs()))
+}
+
+/// The state that stands in a column.
+pub(super) fn state(row: &Row<'_>, column: usize) -> rusqlite::Result<State> {
+    let name = row.get_ref(column)?.as_str()?;
     let state = State::ALL.into_iter().find(|state| state.name() == name);
-    let state = state.ok_or_else(|| unreadable(0, std::fmt::Error))?;
-    Ok((state, row.get::<_, i64>(1)?.unsigned_abs()))
+    state.ok_or_else(|| unreadable(column, std::fmt::Error))
 }
 
 fn unreadable(
