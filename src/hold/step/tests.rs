@@ -197,7 +197,11 @@ fn what_is_final_stays_so_and_is_told_once() {
                 finish(State::Done),
                 remind(&["eve"]),
             ] {
-                let by = (end.state == State::Denied).then(|| "ann".to_owned());
+                let by = match end.state {
+                    State::Denied => Some("ann".to_owned()),
+                    State::Done | State::Failed | State::Unknown => Some("bob".to_owned()),
+                    _ => None,
+                };
                 let over = Barred::Over { state: end.state, by, at: at(20) };
                 assert_eq!(hold.after(step, at(40)), Err(over));
             }
