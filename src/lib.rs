@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!  front/mcp ───┐
-//!               ├ Arrival ─▶ Gate::handle ─────────────▶ Answer | Refusal
+//!               ├ Arrival ─▶ Gate::handle ──────────────────────▶ Answer | Refusal
 //!  (others) ────┘
 //!     Record opens
-//!     identify → parse → decide ─────────▶ Permit → forward → check answer
-//!                        schema·policy              ▲
-//!                                                   │ intent durable first
+//!     identify → parse → decide ─────────────▶ Permit → forward → check answer
+//!                        schema·policy·hold           ▲
+//!                                      │              │ intent durable first
+//!                                      ▼              │
+//!                        gate/desk: waits in the store, until people sign it at `review`
 //!     Record closes (metric, log line, trail entry: once, from one value)
 //! ```
 //!

@@ -2,7 +2,7 @@
 //!
 //! Holds, with what came of them. A [`Store`] keeps them durably: what it has answered is on disk.
 //! Of two changes at once one wins, by version; the other is told what is there now. Adding a
-//! store: one file that implements the trait and passes [`suite`].
+//! store: one file that implements the trait and passes the tests in `store/suite.rs`.
 
 pub mod sqlite;
 #[cfg(test)]
