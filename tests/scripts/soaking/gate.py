@@ -53,6 +53,8 @@ class Gate:
             f"operator: {{listen: 127.0.0.1:{self.operator}}}\n"
             "environment: soak\nstate: ./state\npolicies: [./policies]\ntools: [./tools]\n"
             "agents: [{id: soak, anonymous: true}]\n"
+            # Nobody signs here: a held call gets its ticket at once.
+            "hold: {wait: 10ms, rounds: 1}\n"
             f"servers: {{soak: {{mcp: http://127.0.0.1:{upstream}/mcp}}}}\n"
             "limits: {session_idle: 1m}\nlog: {format: json, level: warn}\n"
             # A machine that is busy with other things is no fault of the gate.
