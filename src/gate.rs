@@ -29,7 +29,7 @@ pub mod schema;
 pub mod sessions;
 
 pub use edit::{EditFault, Edited};
-pub use held::over;
+pub use held::{over, waits};
 
 use decide::Decided;
 use desk::Desk;

@@ -205,8 +205,7 @@ impl Desk {
 
     /// Whether an agent has an open hold for this binding. Asked for each allowed call.
     pub fn has_open(&self, agent: &str, binding: &Digest) -> Option<HoldId> {
-        let open = locked(&self.open);
-        if open.is_empty() { None } else { open.get(&key(agent, binding)).copied() }
+        locked(&self.open).get(&key(agent, binding)).copied()
     }
 
     /// Whether anything is open at all.

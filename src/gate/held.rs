@@ -38,7 +38,7 @@ pub(super) enum Way {
 }
 
 /// What a call that waits is told.
-pub(super) fn waits(hold: &Hold) -> Refusal {
+pub fn waits(hold: &Hold) -> Refusal {
     let reasons = hold.context.reasons.clone();
     Refusal::NeedsSignature { reasons, ticket: Some(Box::new(Ticket::of(hold))) }
 }

@@ -27,7 +27,7 @@ use crate::call::Agent;
 use crate::front::body::{Body, Cut};
 use crate::gate::desk::Seat;
 use crate::gate::forward::InFlight;
-use crate::gate::{Gate, Handled, Waiting, Waits};
+use crate::gate::{Gate, Handled, Waiting, Waits, waits};
 use crate::hold::{Hold, HoldId, State, Step};
 use crate::json::Value;
 use crate::refusal::{Refusal, Ticket};
@@ -97,7 +97,7 @@ pub(super) async fn wait(
         return Ok(ticket::response(&exchange.asked, ticket::task_created(tasks, &waiting.hold)));
     }
     let Ok(place) = exchange.front.streams.clone().try_acquire_owned() else {
-        return Err(told(&waiting.hold));
+        return Err(waits(&waiting.hold));
     };
     let seat = exchange.front.gate.desk().sit(waiting.hold.id);
     let waiter = exchange.front.waiting.add(&exchange, waiting.hold.id);
@@ -119,7 +119,7 @@ pub(super) async fn wait(
                 Came::Nothing(hold, exchange) => {
                     let limit = exchange.front.gate.desk().settings().rounds;
                     if rounds + 1 >= limit {
-                        return Err(told(&hold));
+                        return Err(waits(&hold));
                     }
                     let state = bound.seal(&exchange.front.seal, hold.id, rounds + 1);
                     let result = ticket::come_back(&hold, &state);
@@ -129,15 +129,9 @@ pub(super) async fn wait(
         }
         Shape::Silence | Shape::Task(_) => match wait.quietly(waiting).await {
             Came::Answer(answer) => answer,
-            Came::Nothing(hold, _) => Err(told(&hold)),
+            Came::Nothing(hold, _) => Err(waits(&hold)),
         },
     }
-}
-
-/// A ticket: no answer yet, and how to get it.
-fn told(hold: &Hold) -> Refusal {
-    let ticket = Some(Box::new(Ticket::of(hold)));
-    Refusal::NeedsSignature { reasons: hold.context.reasons.clone(), ticket }
 }
 
 /// What the gate's own state is bound to.
@@ -377,7 +371,7 @@ impl Wait {
                 return;
             }
             Next::Refused(refusal) => Err(refusal),
-            Next::Late(hold) => Err(told(&hold)),
+            Next::Late(hold) => Err(waits(&hold)),
         };
         let response = answered.unwrap_or_else(|refusal| refuse::response(&refusal, &asked));
         pour(response, &sender).await;
