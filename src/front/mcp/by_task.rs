@@ -20,6 +20,9 @@ const POLL_MS: u64 = 1_000;
 /// How often at most and at least, whatever the server says.
 const POLL_BOUNDS_MS: (u64, u64) = (100, 30_000);
 
+/// A task that works for longer has an unknown end: its server could keep a place for good.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
+
 /// Whether the tool refuses a call that is no task.
 pub(super) fn is_required(definition: &Definition) -> bool {
     let said = serde_json::from_str::<Value>(definition.raw.get()).unwrap_or_default();
@@ -41,17 +44,23 @@ pub(super) async fn call(
         return Err(server.bad_answer("a tool that only runs as a task made none"));
     };
     let params = json!({"taskId": task});
+    let over = tokio::time::timeout(LONGEST, over(server, dialect, &params)).await;
+    over.map_err(|_| Refusal::OutcomeUnknown(server.settings.name.to_string()))??;
+    let message = json!({"jsonrpc": "2.0", "id": id, "method": "tasks/result", "params": params});
+    server.send(Method::POST, dialect.headers("tasks/result"), message.to_string().into()).await
+}
+
+/// Waits until the task does not work any more.
+async fn over(server: &Server, dialect: &Dialect, params: &Value) -> Result<(), Refusal> {
     loop {
         let task = ask(server, dialect, "tasks/get", params.clone()).await?;
         if task.get("status").is_none_or(|status| status != "working") {
-            break;
+            return Ok(());
         }
         let (least, most) = POLL_BOUNDS_MS;
         let poll_ms = task.get("pollInterval").and_then(Value::as_u64).unwrap_or(POLL_MS);
         tokio::time::sleep(Duration::from_millis(poll_ms.clamp(least, most))).await;
     }
-    let message = json!({"jsonrpc": "2.0", "id": id, "method": "tasks/result", "params": params});
-    server.send(Method::POST, dialect.headers("tasks/result"), message.to_string().into()).await
 }
 
 async fn ask(
