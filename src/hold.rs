@@ -263,6 +263,11 @@ pub struct Ending {
 }
 
 impl Ending {
+    /// One that is no person's doing.
+    pub fn of(code: &str, message: &str) -> Self {
+        Self { by: None, code: code.to_owned(), message: message.to_owned() }
+    }
+
     /// The code of a reviewer's answer in the tool's place.
     pub const ANSWERED: &'static str = "answered";
 }

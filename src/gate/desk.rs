@@ -137,8 +137,7 @@ impl Desk {
 
     async fn lost(&self, id: HoldId) -> Result<(), StoreFault> {
         let message = "the gate ended while it was being sent; whether it took effect is unknown";
-        let ending =
-            Ending { by: None, code: "outcome_unknown".to_owned(), message: message.to_owned() };
+        let ending = Ending::of("outcome_unknown", message);
         let finish = Step::Finish { state: State::Unknown, ending: Some(ending), told: false };
         match self.step(id, finish).await {
             Err(StepFault::Store(fault)) => Err(fault),

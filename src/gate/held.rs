@@ -357,7 +357,7 @@ pub fn over(hold: &Hold) -> Refusal {
 }
 
 async fn void(desk: &Desk, hold: &Hold, code: &str, message: &str) {
-    let ending = Ending { by: None, code: code.to_owned(), message: message.to_owned() };
+    let ending = Ending::of(code, message);
     if let Err(StepFault::Store(error)) = desk.step(hold.id, Step::Void { ending }).await {
         tracing::warn!(hold.id = %hold.id, %error, "a hold that is void cannot be marked so");
     }

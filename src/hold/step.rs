@@ -164,24 +164,8 @@ impl Hold {
         use State::{Approved, Executing, Pending};
         let mut next = self.clone();
         match step {
-            Step::Sign { reviewer, justification, seen } => {
-                self.only_in(&[Pending])?;
-                self.may_decide(&reviewer, at)?;
-                self.is_as_seen(&seen)?;
-                next.sign(reviewer, justification, at)?;
-            }
-            Step::Edit { reviewer, justification, seen, ask, context, terms } => {
-                self.only_in(&[Pending])?;
-                self.may_decide(&reviewer, at)?;
-                self.is_as_seen(&seen)?;
-                next.edit(&reviewer, *ask, *context, terms, at);
-                next.may_sign(&reviewer)?;
-                next.sign(reviewer, justification, at)?;
-            }
-            Step::Deny { reviewer, ending } => {
-                self.only_in(&[Pending, Approved])?;
-                self.may_decide(&reviewer, at)?;
-                next.end(State::Denied, ending, at);
+            Step::Sign { .. } | Step::Edit { .. } | Step::Deny { .. } => {
+                self.decide(&mut next, step, at)?;
             }
             Step::Expire => {
                 self.only_in(&[Pending, Approved])?;
@@ -189,13 +173,11 @@ impl Hold {
                     Approved => "it was signed, but not sent in time",
                     _ => "not all who must have signed it in time",
                 };
-                let message = message.to_owned();
-                next.end(State::Expired, Ending { by: None, code: "expired".into(), message }, at);
+                next.end(State::Expired, Ending::of("expired", message), at);
             }
             Step::Cancel => {
                 self.only_in(&[Pending, Approved])?;
-                let message = "the caller took it back".to_owned();
-                let ending = Ending { by: None, code: "cancelled".into(), message };
+                let ending = Ending::of("cancelled", "the caller took it back");
                 next.end(State::Cancelled, ending, at);
             }
             Step::AskMore { terms, context } => {
@@ -248,6 +230,35 @@ impl Hold {
             }
         }
         Ok(next)
+    }
+
+    /// What a reviewer says makes of it.
+    fn decide(&self, next: &mut Self, step: Step, at: At) -> Result<(), Barred> {
+        use State::{Approved, Pending};
+        match step {
+            Step::Sign { reviewer, justification, seen } => {
+                self.only_in(&[Pending])?;
+                self.may_decide(&reviewer, at)?;
+                self.is_as_seen(&seen)?;
+                next.sign(reviewer, justification, at)?;
+            }
+            Step::Edit { reviewer, justification, seen, ask, context, terms } => {
+                self.only_in(&[Pending])?;
+                self.may_decide(&reviewer, at)?;
+                self.is_as_seen(&seen)?;
+                next.edit(&reviewer, *ask, *context, terms, at);
+                next.may_sign(&reviewer)?;
+                next.sign(reviewer, justification, at)?;
+            }
+            Step::Deny { reviewer, ending } => {
+                self.only_in(&[Pending, Approved])?;
+                self.may_decide(&reviewer, at)?;
+                next.end(State::Denied, ending, at);
+            }
+            // Nothing that a reviewer says.
+            _ => return Err(self.over()),
+        }
+        Ok(())
     }
 
     fn only_in(&self, states: &[State]) -> Result<(), Barred> {

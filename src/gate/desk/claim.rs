@@ -58,11 +58,7 @@ impl Desk {
             locked(&self.paused).extract_if(|_, until| *until <= now).map(|(id, _)| id).collect();
         for id in over {
             let message = "its tool asked something back, and the client did not go on";
-            let ending = Ending {
-                by: None,
-                code: "outcome_unknown".to_owned(),
-                message: message.to_owned(),
-            };
+            let ending = Ending::of("outcome_unknown", message);
             let finish = Step::Finish { state: State::Unknown, ending: Some(ending), told: false };
             if let Err(StepFault::Store(error)) = self.step(id, finish).await {
                 tracing::warn!(hold.id = %id, %error, "a signed call that did not go on cannot be ended now");
@@ -156,11 +152,7 @@ impl Step {
     fn of(refusal: &Refusal, told: bool) -> Self {
         let ending = |state| Self::Finish {
             state,
-            ending: Some(Ending {
-                by: None,
-                code: refusal.code().to_owned(),
-                message: refusal.to_string(),
-            }),
+            ending: Some(Ending::of(refusal.code(), &refusal.to_string())),
             told,
         };
         match refusal {
