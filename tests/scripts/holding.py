@@ -30,7 +30,7 @@ class Held(Gate):
     """A gate that holds `note` for one signature and `pay` for two."""
 
     def __init__(self, binary, out, upstream, hold):
-        super().__init__(binary, out, upstream)
+        super().__init__(binary, out, upstream, hold="")
         self.base = (out / "countersign.yaml").read_text()
         people = ""
         for name in REVIEWERS:

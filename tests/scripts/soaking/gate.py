@@ -40,7 +40,8 @@ hold contains {"code": "irreversible", "message": "needs a signature", "reviewer
 class Gate:
     """The binary under test, its files, and what is sampled of it."""
 
-    def __init__(self, binary, out, upstream):
+    # Where nobody signs, a held call gets its ticket at once.
+    def __init__(self, binary, out, upstream, hold="hold: {wait: 10ms, rounds: 1}\n"):
         self.binary, self.out = binary, out
         self.port, self.operator = free_port(), free_port()
         self.samples = []
@@ -53,8 +54,7 @@ class Gate:
             f"operator: {{listen: 127.0.0.1:{self.operator}}}\n"
             "environment: soak\nstate: ./state\npolicies: [./policies]\ntools: [./tools]\n"
             "agents: [{id: soak, anonymous: true}]\n"
-            # Nobody signs here: a held call gets its ticket at once.
-            "hold: {wait: 10ms, rounds: 1}\n"
+            f"{hold}"
             f"servers: {{soak: {{mcp: http://127.0.0.1:{upstream}/mcp}}}}\n"
             "limits: {session_idle: 1m}\nlog: {format: json, level: warn}\n"
             # A machine that is busy with other things is no fault of the gate.
